@@ -1,0 +1,1 @@
+//! Graphs of units and stages.

@@ -1,0 +1,300 @@
+//! What happens to the merge queue: integration, verification, landing.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Evidence, Head, Reason};
+use crate::id::{Oid, UnitId};
+use crate::spec::Strategy;
+
+/// What happens to the merge queue. A verification or a landing belongs to a candidate, which names its units.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum QueueEvent {
+    /// A unit joined the queue.
+    Enqueued {
+        /// The unit.
+        unit: UnitId,
+        /// Its approval.
+        generation: u32,
+        /// What was approved.
+        head: Head,
+        /// What it stands on.
+        base: Oid,
+        /// Higher goes first.
+        priority: i64,
+        /// Place in the pipeline file: the tie-break.
+        place: u32,
+    },
+    /// Units were put onto a base, in memory.
+    CandidateBuilt {
+        /// The result.
+        candidate: Candidate,
+    },
+    /// A unit cannot be put onto the base.
+    IntegrationFailed {
+        /// The unit.
+        unit: UnitId,
+        /// Its approval.
+        generation: u32,
+        /// The base it was put onto.
+        base: Oid,
+        /// What stood in the way.
+        obstacle: Obstacle,
+    },
+    /// Intent: the checks are about to run on a commit.
+    VerifyStarted {
+        /// A candidate's commit, or the target's tip.
+        commit: Oid,
+        /// Why it is verified.
+        purpose: VerifyPurpose,
+        /// Unique within the run; an outcome with another fence is ignored.
+        fence: u64,
+    },
+    /// The checks ran, or evidence for the same tree and checks stood in.
+    VerifyEnded {
+        /// The fence of its start.
+        fence: u64,
+        /// What they said.
+        evidence: Evidence,
+        /// Whether earlier evidence was used.
+        reused: bool,
+    },
+    /// Intent: the target is about to move.
+    LandIntended {
+        /// What lands.
+        commit: Oid,
+        /// Where the target stands.
+        from: Oid,
+        /// The verified tree.
+        tree: Oid,
+        /// The worktree that has the target checked out, whose files follow.
+        checkout: Option<String>,
+    },
+    /// The target moved.
+    Landed {
+        /// The target's old tip.
+        from: Oid,
+        /// Its new tip.
+        to: Oid,
+        /// Each unit with its commit on the target, in order.
+        units: Vec<LandedUnit>,
+        /// What proves the tree.
+        evidence: Option<Evidence>,
+    },
+    /// The files of the checkout that has the target followed it.
+    CheckoutFollowed {
+        /// The new tip.
+        to: Oid,
+        /// Paths that equal neither the old nor the new tip and were left alone.
+        left: Vec<String>,
+    },
+    /// The target could not move now.
+    LandRefused {
+        /// What would have landed.
+        commit: Oid,
+        /// Why not.
+        cause: LandRefusal,
+    },
+    /// An entry waits, in place.
+    EntryHeld {
+        /// The unit.
+        unit: UnitId,
+        /// What for.
+        hold: Hold,
+    },
+    /// An entry no longer waits.
+    EntryReleased {
+        /// The unit.
+        unit: UnitId,
+    },
+    /// A failure was put down to a unit.
+    EntryCharged {
+        /// The unit.
+        unit: UnitId,
+        /// How much, of the 200 that evict.
+        charge: u32,
+        /// What for.
+        reason: Reason,
+    },
+    /// A check failed and passed on the same tree.
+    FlakeSeen {
+        /// The unit whose candidate it was.
+        unit: UnitId,
+        /// The check.
+        check: String,
+    },
+    /// A unit left the queue for another fix stage.
+    SentBack {
+        /// The unit.
+        unit: UnitId,
+        /// Why.
+        reason: Reason,
+        /// What failed.
+        evidence: Evidence,
+    },
+    /// A unit left the queue for good without landing through it.
+    EntryLeft {
+        /// The unit.
+        unit: UnitId,
+        /// How.
+        end: EntryEnd,
+    },
+    /// The target was found elsewhere than where the queue left it; `to` continues `from`.
+    TargetMoved {
+        /// Where the queue left it.
+        from: Oid,
+        /// Where it is.
+        to: Oid,
+    },
+    /// The checks fail on the target itself: nobody is charged and the queue waits.
+    BaseRed {
+        /// The target's tip.
+        commit: Oid,
+        /// The check.
+        check: String,
+    },
+    /// Something is wrong that must not be worked around.
+    SafetyStop {
+        /// Why.
+        reason: Reason,
+        /// As a sentence.
+        sentence: String,
+    },
+}
+
+/// Base commit, ordered unit heads and strategy, and the commit they give.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The commit everything was put onto.
+    pub base: Oid,
+    /// How.
+    pub strategy: Strategy,
+    /// The units in order, each with the commit it became.
+    pub units: Vec<CandidateUnit>,
+    /// The last of those commits.
+    pub commit: Oid,
+    /// Its tree.
+    pub tree: Oid,
+}
+
+/// A unit in a candidate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CandidateUnit {
+    /// The unit.
+    pub unit: UnitId,
+    /// Its approval.
+    pub generation: u32,
+    /// What was approved.
+    pub head: Oid,
+    /// What it became.
+    pub commit: Oid,
+}
+
+/// A unit and the commit on the target that is it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LandedUnit {
+    /// The unit.
+    pub unit: UnitId,
+    /// Its commit on the target.
+    pub commit: Oid,
+}
+
+/// What stands in the way of an integration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "obstacle", rename_all = "snake_case")]
+pub enum Obstacle {
+    /// Both sides changed the same.
+    Conflict {
+        /// Where.
+        conflicts: Vec<Conflict>,
+    },
+    /// Everything is on the base already.
+    AlreadyLanded,
+    /// No common ancestor.
+    UnrelatedHistory,
+    /// A merge commit in the unit's range, under rebase.
+    MergeCommit {
+        /// The commit.
+        commit: Oid,
+    },
+}
+
+/// One path on which an integration conflicts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// Path from the repository root.
+    pub path: String,
+    /// git's own word: `contents`, `modify/delete`, `rename/rename`, `binary` ...
+    pub kind: String,
+    /// The conflicting hunks with their markers, where the path has text; at most 16 KiB.
+    pub hunks: String,
+    /// The unit of this run that landed the other side, if one did.
+    pub landed_by: Option<UnitId>,
+    /// The commit on the target that last touched the path since the unit's old base.
+    pub landed_as: Option<Oid>,
+}
+
+/// Why a commit is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerifyPurpose {
+    /// To land it.
+    Candidate,
+    /// To tell a unit's failure from a failure of the target.
+    Base,
+}
+
+/// Why the target could not move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum LandRefusal {
+    /// Somebody moved the target meanwhile.
+    BaseMoved {
+        /// Where it is.
+        tip: Oid,
+    },
+    /// A person's uncommitted work is in the way.
+    TargetDirty {
+        /// Their checkout.
+        checkout: String,
+        /// The paths.
+        paths: Vec<String>,
+    },
+}
+
+/// What an entry waits for, in place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "hold", rename_all = "snake_case")]
+pub enum Hold {
+    /// A person's uncommitted work in the checkout of the target.
+    TargetDirty {
+        /// Their checkout.
+        checkout: String,
+        /// The paths.
+        paths: Vec<String>,
+    },
+    /// The target itself fails its checks.
+    BaseRed {
+        /// The check.
+        check: String,
+    },
+}
+
+/// How an entry left the queue without landing through it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "snake_case")]
+pub enum EntryEnd {
+    /// Everything it brings is on the target already.
+    AlreadyLanded,
+    /// Handed to a person.
+    Evicted {
+        /// Why.
+        reason: Reason,
+        /// As a sentence.
+        sentence: String,
+        /// Where it conflicts, if that is why.
+        conflicts: Vec<Conflict>,
+    },
+    /// Taken out by a person, or replaced by a later generation.
+    Cancelled,
+}

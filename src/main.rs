@@ -1,0 +1,3 @@
+//! The binary: parses and calls.
+
+fn main() {}

@@ -1,0 +1,173 @@
+//! What the engine needs of the outside world, as traits and plain data.
+//!
+//! An attempt is a function of (commit, order) to (tree, result) and crosses [`Launcher`] as data: nothing above
+//! this file may assume that the worktree was on this machine.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+
+use crate::event::CheckResult;
+use crate::id::{AttemptKey, Oid, RunId};
+use crate::spec::{Check, Role, Workspace};
+
+/// A future that can be sent to another thread.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Tells the time.
+pub trait Clock: Send + Sync {
+    /// Wall time, for records and for people.
+    fn now(&self) -> jiff::Timestamp;
+}
+
+/// Makes one attempt somewhere.
+pub trait Launcher: Send + Sync {
+    /// Carries out `order` and returns what came of it. When this returns, no process of the attempt is alive and
+    /// its worktree is gone; what it left behind is in the answer and in the attempt's log.
+    ///
+    /// `stop` asks for an early end; `activity` receives what is worth showing meanwhile and may be dropped.
+    fn launch(
+        &self,
+        order: AttemptOrder,
+        stop: watch::Receiver<Stop>,
+        activity: mpsc::Sender<Activity>,
+    ) -> BoxFuture<'static, AttemptReturn>;
+}
+
+/// How urgently an attempt is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Stop {
+    /// Not at all.
+    #[default]
+    No,
+    /// SIGINT, then SIGTERM, then SIGKILL, with grace between.
+    Gently,
+    /// SIGKILL.
+    AtOnce,
+}
+
+/// Something worth showing of a running attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activity {
+    /// The attempt.
+    pub key: AttemptKey,
+    /// Its last line of output, control characters removed, at most 200 characters; empty for a sign of life.
+    pub line: String,
+    /// How long it has been silent, when that is near its idle limit.
+    pub idle: Option<Duration>,
+}
+
+/// Everything an attempt needs.
+#[derive(Debug, Clone)]
+pub struct AttemptOrder {
+    /// The run.
+    pub run: RunId,
+    /// Names the attempt, its worktree and its log.
+    pub key: AttemptKey,
+    /// Unique within the run.
+    pub fence: u64,
+    /// Selects set-up steps.
+    pub role: Role,
+    /// The stage's kind, or `check`; the value of `PIPELINE_KIND`.
+    pub kind: &'static str,
+    /// The unit's base: `PIPELINE_BASE`, and the second commit a judge sees.
+    pub base: Oid,
+    /// The commit whose tree the worktree holds.
+    pub commit: Oid,
+    /// The target branch: `PIPELINE_TARGET`.
+    pub target: String,
+    /// What is run there.
+    pub task: Task,
+    /// How the worktree is prepared.
+    pub workspace: Arc<Workspace>,
+    /// Wall time of the attempt without set-up; each check has its own besides.
+    pub wall_max: Duration,
+    /// Longest silence.
+    pub idle_max: Duration,
+}
+
+/// What is run in a worktree.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// One program with a prompt.
+    Agent(AgentTask),
+    /// Checks in order; after the first that does not pass the rest are skipped.
+    Checks(Vec<Check>),
+}
+
+/// One program with a prompt.
+#[derive(Debug, Clone)]
+pub struct AgentTask {
+    /// Program and arguments. A relative path is looked up in the *base* commit's tree, not in the worktree.
+    pub argv: Vec<String>,
+    /// Goes to standard input, which is then closed.
+    pub prompt: String,
+    /// Files of `PIPELINE_CONTEXT`, by relative path; made read-only.
+    pub context: BTreeMap<String, Vec<u8>>,
+    /// Variables set for the agent.
+    pub env: BTreeMap<String, String>,
+    /// Whether the tree it leaves is taken.
+    pub takes_tree: bool,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptReturn {
+    /// How the program ended; for checks, [`Ended::Exited`] with 0 when all could be run.
+    pub ended: Ended,
+    /// The bytes of the file `PIPELINE_RESULT`, if it was written; at most 4 MiB.
+    pub result: Option<Vec<u8>>,
+    /// The tree the author left.
+    pub tree: Option<TakenTree>,
+    /// One row a check.
+    pub checks: Vec<CheckResult>,
+    /// Where the output is.
+    pub log: PathBuf,
+    /// Its last lines, control characters removed; at most 8 KiB.
+    pub tail: String,
+    /// Wall time, set-up included.
+    pub duration_ms: u64,
+    /// Things worth telling, as sentences: a port that had to be another, descendants that had to be killed.
+    pub notes: Vec<String>,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// By itself, with this status.
+    Exited(i32),
+    /// By a signal nobody of ours sent.
+    Signalled(i32),
+    /// The wall limit was reached.
+    Timeout,
+    /// The idle limit was reached.
+    Idle,
+    /// It was asked to stop.
+    Stopped,
+    /// It could not be started; the text says why.
+    NotStarted(String),
+    /// A set-up step failed; the text names it.
+    SetupFailed(String),
+    /// The machine failed us: disk full, worktree not made. The text says how.
+    Infrastructure(String),
+}
+
+/// The tree an author left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TakenTree {
+    /// It is in the object store, and is kept there by a ref of the attempt.
+    Tree(Oid),
+    /// It exceeds a limit on the number or size of files. A sentence says which.
+    TooLarge(String),
+    /// It cannot be taken: a link that leaves the tree, a name or a repository that must not be there. A sentence says
+    /// what and where.
+    Refused(String),
+}

@@ -1,0 +1,1 @@
+//! The merge queue as a pure machine.

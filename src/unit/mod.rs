@@ -1,0 +1,1 @@
+//! The quality pipeline of one unit.

@@ -1,0 +1,1 @@
+//! World scripts over real git and real processes.
