@@ -1,0 +1,371 @@
+//! What to do next.
+//!
+//! The order of the questions is the order of this file: does anything have to be written down; may anything
+//! land; may a unit begin; what may start in the slots that are free; is there a reason to stop. Writing down comes
+//! alone, because everything after it is asked again once it is written. Units begin after the queue was asked, and
+//! only as many as slots are free: so each stands on the newest target there is when its work starts.
+
+use std::cmp::Reverse;
+
+use jiff::Timestamp;
+
+use super::agenda::Rank;
+use super::{Effect, Facts, State, Verification, agent_of, hash_json, queue_checks};
+use crate::event::{Event, Evidence, Job, QueueEvent, StopCause, UnitEvent, UnitScoped};
+use crate::id::{Oid, UnitId};
+use crate::policy;
+use crate::queue::{self, Tip};
+use crate::spec::Unit;
+use crate::unit::{self, Phase};
+
+impl State {
+    /// What is to be done now. Empty means: wait for what is under way.
+    ///
+    /// Decisions to record come alone: the engine records them and asks again.
+    pub fn decide(&self, facts: &Facts) -> Vec<Effect> {
+        if self.queue.safety_stop().is_some() {
+            return self.stop_when_quiet(StopCause::Safety);
+        }
+        let mut asked = self.ask_units(facts);
+        if !asked.records.is_empty() {
+            return asked.records.into_iter().map(Effect::Record).collect();
+        }
+        let of_queue = self.ask_queue(facts);
+        if of_queue.iter().any(is_immediate) {
+            return of_queue.into_iter().filter(is_immediate).collect();
+        }
+        let mut effects = Vec::new();
+        if !facts.draining {
+            effects.extend(of_queue);
+            let free = (self.slots_free() as usize).saturating_sub(effects.len());
+            let begin = self.units_to_begin(facts, &asked, free);
+            if !begin.is_empty() {
+                return begin.into_iter().map(Effect::Record).collect();
+            }
+            effects.extend(self.starts(&mut asked, facts.now, free));
+        }
+        let idle = self.running() == 0 && !effects.iter().any(is_work);
+        if idle {
+            effects.extend(self.reason_to_stop(facts, &asked).map(Effect::Stop));
+        }
+        effects.extend(asked.wake.into_iter().map(Effect::Wake));
+        effects
+    }
+
+    /// Everything the units want, with records apart.
+    fn ask_units(&self, facts: &Facts) -> Asked {
+        let mut asked = Asked::default();
+        for place in self.agenda.live() {
+            let unit = &self.pipeline.units[place as usize];
+            let id = &unit.id;
+            if !is_selected(facts, id) {
+                continue;
+            }
+            for effect in self.units[id].decide(facts.now) {
+                match effect {
+                    unit::Effect::Record(what) => asked.records.push(of_unit(id, what)),
+                    unit::Effect::Start(start) => asked.starts.push((id.clone(), start)),
+                    unit::Effect::Wake(at) => asked.wake_at(at),
+                }
+            }
+            asked.records.extend(self.blocking_change(unit));
+            asked.records.extend(self.enqueue(unit));
+        }
+        asked
+    }
+
+    /// Whether a unit becomes blocked, or is blocked no more.
+    fn blocking_change(&self, unit: &Unit) -> Option<Event> {
+        let dead = unit.needs.iter().find(|need| is_dead(self.units[*need].phase()));
+        match (self.units[&unit.id].phase(), dead) {
+            (Phase::Waiting, Some(need)) => {
+                Some(of_unit(&unit.id, UnitEvent::UnitBlocked { on: need.clone() }))
+            }
+            (Phase::Blocked, None) => Some(of_unit(&unit.id, UnitEvent::UnitUnblocked)),
+            (
+                Phase::Waiting
+                | Phase::Blocked
+                | Phase::Working
+                | Phase::Gated
+                | Phase::Queued
+                | Phase::Landed
+                | Phase::Published
+                | Phase::Evicted
+                | Phase::Cancelled
+                | Phase::Discarded,
+                _,
+            ) => None,
+        }
+    }
+
+    /// Whether a unit is approved and its approval is not in line yet.
+    pub(super) fn waits_outside(&self, id: &UnitId) -> bool {
+        let state = &self.units[id];
+        state.phase() == Phase::Queued
+            && self
+                .queue
+                .generation_in_line(id)
+                .is_none_or(|generation| generation < state.generation())
+    }
+
+    /// An approved unit joins the queue.
+    fn enqueue(&self, unit: &Unit) -> Option<Event> {
+        if !self.waits_outside(&unit.id) {
+            return None;
+        }
+        let state = &self.units[&unit.id];
+        Some(Event::Queue(QueueEvent::Enqueued {
+            unit: unit.id.clone(),
+            generation: state.generation(),
+            head: state.head()?.clone(),
+            base: state.base()?.clone(),
+            priority: unit.priority,
+            place: self.places[&unit.id],
+        }))
+    }
+
+    /// Units that could begin now, the first first.
+    fn ready<'a>(&'a self, facts: &'a Facts) -> impl Iterator<Item = (&'a Rank, &'a UnitId)> {
+        self.agenda.ready().filter_map(|rank| {
+            let id = &self.pipeline.units[rank.2 as usize].id;
+            let mut after = self.order.after(id).iter();
+            let is_free =
+                is_selected(facts, id) && after.all(|earlier| self.is_out_of_the_way(facts, earlier));
+            is_free.then_some((rank, id))
+        })
+    }
+
+    /// Whether a unit that claims the same paths has come to an end, or is left alone this time and will not land.
+    fn is_out_of_the_way(&self, facts: &Facts, id: &UnitId) -> bool {
+        let left_alone = !is_selected(facts, id) && self.queue.generation_in_line(id).is_none();
+        has_ended(self.units[id].phase()) || left_alone
+    }
+
+    /// Units that begin on the target's tip, each because the free slots reach down to it.
+    fn units_to_begin(&self, facts: &Facts, asked: &Asked, free: usize) -> Vec<Event> {
+        let Tip::At { commit: tip, .. } = &facts.tip else {
+            return Vec::new();
+        };
+        // A spent budget starts nothing, and a unit that has not begun is not recorded as if it had.
+        if self.budget_is_spent() {
+            return Vec::new();
+        }
+        let ready = self.ready(facts).take(free);
+        let mut line: Vec<(Rank, Option<&UnitId>)> = ready.map(|(rank, id)| (*rank, Some(id))).collect();
+        if line.is_empty() {
+            return Vec::new();
+        }
+        line.extend(asked.starts.iter().map(|(id, _)| (self.rank(id), None)));
+        line.sort_unstable_by_key(|(rank, _)| *rank);
+        line.into_iter()
+            .take(free)
+            .filter_map(|(_, id)| id)
+            .map(|id| of_unit(id, UnitEvent::UnitStarted { base: tip.clone() }))
+            .collect()
+    }
+
+    /// Where a unit's next attempt stands among those of others.
+    fn rank(&self, id: &UnitId) -> Rank {
+        let left = u64::from(self.units[id].remaining_stages()) + self.order.behind(id);
+        let place = self.places[id];
+        let priority = self.pipeline.units[place as usize].priority;
+        (Reverse(left), Reverse(priority), place)
+    }
+
+    fn ask_queue(&self, facts: &Facts) -> Vec<Effect> {
+        let evidence = |tree: &Oid, units: &[UnitId]| self.evidence_for(tree, units).cloned();
+        let known_green = |check: &str| self.gate.contains(check) && self.evidence.was_green_on_target(check);
+        let queue_facts = queue::Facts {
+            tip: facts.tip.clone(),
+            tip_continues: facts.tip_continues,
+            slots_free: self.slots_free(),
+            evidence: &evidence,
+            known_green: &known_green,
+            paused: facts.draining,
+        };
+        self.queue
+            .decide(&queue_facts)
+            .into_iter()
+            .map(|effect| match effect {
+                queue::Effect::Record(event) => Effect::Record(Event::Queue(event)),
+                queue::Effect::Integrate { base, units, .. } => Effect::Integrate { base, units },
+                queue::Effect::Verify {
+                    commit,
+                    tree,
+                    units,
+                    purpose,
+                    ..
+                } => Effect::Verify(Verification {
+                    commit,
+                    tree,
+                    units,
+                    purpose,
+                }),
+                queue::Effect::Reuse {
+                    commit,
+                    purpose,
+                    evidence,
+                } => Effect::Reuse {
+                    commit,
+                    purpose,
+                    evidence,
+                },
+                queue::Effect::Land(verified) => Effect::Land(verified),
+            })
+            .collect()
+    }
+
+    /// Passing evidence for a tree under the queue's checks for these units. Checks that depend on history leave none
+    /// that could be used for another commit.
+    fn evidence_for(&self, tree: &Oid, units: &[UnitId]) -> Option<&Evidence> {
+        let units = self.pipeline.units.iter().filter(|unit| units.contains(&unit.id));
+        let checks = queue_checks(&self.pipeline, units);
+        self.evidence.find(tree, &hash_json(&checks), &self.environment)
+    }
+
+    fn slots_free(&self) -> u32 {
+        let running = u32::try_from(self.running()).unwrap_or(u32::MAX);
+        self.pipeline.limits.parallel.saturating_sub(running)
+    }
+
+    /// Which attempts start in the free slots, in the order of their rank. Starts of one agent keep their distance.
+    fn starts(&self, asked: &mut Asked, now: Timestamp, mut free: usize) -> Vec<Effect> {
+        asked.starts.sort_by_cached_key(|(id, _)| self.rank(id));
+        let mut effects = Vec::new();
+        let mut pacing = self.pacing.clone();
+        let mut wake = None;
+        let interval = self.pipeline.limits.start_interval;
+        for (id, start) in &asked.starts {
+            if free == 0 {
+                break;
+            }
+            // Checks cost nothing: what is paid for is judged also when the budget is spent.
+            if start.job != Job::Checks && self.budget_is_spent() {
+                continue;
+            }
+            if let Some(agent) = agent_of(start) {
+                if let Some(earliest) = pacing.next_start(agent, interval, now) {
+                    wake = Some(wake.map_or(earliest, |wake: Timestamp| wake.min(earliest)));
+                    continue;
+                }
+                pacing.started(agent, now);
+            }
+            free -= 1;
+            effects.push(Effect::Attempt {
+                unit: id.clone(),
+                start: start.clone(),
+            });
+        }
+        if let Some(at) = wake {
+            asked.wake_at(at);
+        }
+        effects
+    }
+
+    /// Whether the run's budget is reached.
+    pub fn budget_is_spent(&self) -> bool {
+        policy::is_spent(self.spent, self.pipeline.limits.budget)
+    }
+
+    fn stop_when_quiet(&self, why: StopCause) -> Vec<Effect> {
+        if self.running() == 0 {
+            vec![Effect::Stop(why)]
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Nothing runs and nothing can start: why, if it is not only a matter of time.
+    fn reason_to_stop(&self, facts: &Facts, asked: &Asked) -> Option<StopCause> {
+        let mut units = self.units.iter().filter(|(id, _)| is_selected(facts, id));
+        if units.all(|(_, unit)| has_ended(unit.phase())) && self.queue.is_idle() {
+            return Some(StopCause::Finished);
+        }
+        if facts.draining {
+            return Some(StopCause::Signal);
+        }
+        if !asked.starts.is_empty() || self.ready(facts).next().is_some() {
+            return self.budget_is_spent().then_some(StopCause::Budget);
+        }
+        if self.queue.base_red().is_some() {
+            return Some(StopCause::BaseRed);
+        }
+        asked.wake.is_none().then_some(StopCause::Human)
+    }
+}
+
+/// What the units want.
+#[derive(Default)]
+struct Asked {
+    records: Vec<Event>,
+    starts: Vec<(UnitId, unit::Start)>,
+    wake: Option<Timestamp>,
+}
+
+impl Asked {
+    fn wake_at(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+}
+
+/// Whether this engine works on the unit.
+fn is_selected(facts: &Facts, id: &UnitId) -> bool {
+    facts.selection.as_ref().is_none_or(|only| only.contains(id))
+}
+
+fn of_unit(unit: &UnitId, what: UnitEvent) -> Event {
+    Event::Unit(UnitScoped {
+        unit: unit.clone(),
+        what,
+    })
+}
+
+/// Effects that are carried out at once and change what is decided next.
+fn is_immediate(effect: &Effect) -> bool {
+    match effect {
+        Effect::Record(_) | Effect::Integrate { .. } | Effect::Land(_) | Effect::Reuse { .. } => true,
+        Effect::Verify(_) | Effect::Attempt { .. } | Effect::Wake(_) | Effect::Stop(_) => false,
+    }
+}
+
+fn is_work(effect: &Effect) -> bool {
+    match effect {
+        Effect::Attempt { .. }
+        | Effect::Verify(_)
+        | Effect::Reuse { .. }
+        | Effect::Record(_)
+        | Effect::Integrate { .. }
+        | Effect::Land(_) => true,
+        Effect::Wake(_) | Effect::Stop(_) => false,
+    }
+}
+
+/// Whether what a unit was to bring is there for those that need it.
+pub(super) fn is_done(phase: Phase) -> bool {
+    match phase {
+        Phase::Landed | Phase::Published => true,
+        Phase::Waiting
+        | Phase::Working
+        | Phase::Gated
+        | Phase::Queued
+        | Phase::Evicted
+        | Phase::Blocked
+        | Phase::Cancelled
+        | Phase::Discarded => false,
+    }
+}
+
+/// Whether those that need the unit wait in vain.
+pub(super) fn is_dead(phase: Phase) -> bool {
+    match phase {
+        Phase::Evicted | Phase::Blocked | Phase::Cancelled | Phase::Discarded => true,
+        Phase::Waiting | Phase::Working | Phase::Gated | Phase::Queued | Phase::Landed | Phase::Published => {
+            false
+        }
+    }
+}
+
+/// Whether nothing more happens to the unit by itself, so that it no longer claims its paths.
+pub(super) fn has_ended(phase: Phase) -> bool {
+    is_done(phase) || is_dead(phase)
+}
