@@ -1,0 +1,235 @@
+//! The process table, as `/proc` shows it: finding what belongs to us and ending it.
+
+use std::collections::HashSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use super::MARKER_VARIABLE;
+
+/// Longest time spent on killing. What is alive after that cannot be killed: it belongs to another user now, or
+/// hangs in the kernel.
+pub(super) const SWEEP_MAX: Duration = Duration::from_secs(10);
+/// Between two looks at the table while killed processes go away.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// One row of the process table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) pid: Pid,
+    pub(super) parent: i32,
+    pub(super) session: i32,
+    /// Dead, and kept only until its parent asks for its status.
+    pub(super) zombie: bool,
+}
+
+/// Every process there is. One that ends meanwhile may be missing, and so may one that is younger than the call.
+pub(super) fn rows() -> Vec<Row> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(row)
+        .collect()
+}
+
+/// The row of one process.
+pub(super) fn row(pid: i32) -> Option<Row> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The command's name stands in parentheses and may hold any byte, so the fields begin after the last one.
+    let fields = &stat[stat.iter().rposition(|byte| *byte == b')')? + 1..];
+    let mut fields = std::str::from_utf8(fields).ok()?.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    Some(Row {
+        pid: Pid::from_raw(pid)?,
+        parent,
+        session,
+        zombie: matches!(state, "Z" | "X"),
+    })
+}
+
+/// The descendants of `root`, parents before children; nothing below a process for which `prune` holds, nor
+/// that process itself.
+pub(super) fn descendants(rows: &[Row], root: Pid, prune: impl Fn(&Row) -> bool) -> Vec<Row> {
+    let mut found: Vec<Row> = Vec::new();
+    let mut parents = vec![root.as_raw_nonzero().get()];
+    while let Some(parent) = parents.pop() {
+        for row in rows.iter().filter(|row| row.parent == parent && !prune(row)) {
+            found.push(*row);
+            parents.push(row.pid.as_raw_nonzero().get());
+        }
+    }
+    found
+}
+
+/// A process of ours that nobody looked after any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// Its id.
+    pub pid: i32,
+    /// The marker it carried, `<run>:<fence>`.
+    pub marker: String,
+}
+
+/// Kills every process that carries a marker for which `owned` holds, with everything below it, and returns
+/// those that carried one. To be called at the start of an engine, which alone may own the runs it asks for;
+/// a supervisor that is still ending them does the same thing meanwhile.
+///
+/// The calling process and those above it are spared, so that an engine may run below an attempt of another.
+/// Returns when none is left, and after ten seconds in any case. Blocks.
+pub fn sweep_orphans(owned: &dyn Fn(&str) -> bool) -> Vec<Orphan> {
+    let mut orphans: Vec<Orphan> = Vec::new();
+    let deadline = Instant::now() + SWEEP_MAX;
+    let own_line = own_line();
+    loop {
+        let rows = rows();
+        let mut left = false;
+        for row in rows
+            .iter()
+            .filter(|row| !row.zombie && !own_line.contains(&row.pid))
+        {
+            let Some(marker) = marker(row.pid).filter(|marker| owned(marker)) else {
+                continue;
+            };
+            left = true;
+            let pid = row.pid.as_raw_nonzero().get();
+            if !orphans.iter().any(|orphan| orphan.pid == pid) {
+                orphans.push(Orphan { pid, marker });
+            }
+            // Those below are killed with it: they may have cleared their environment, and would be lost after it.
+            for below in descendants(&rows, row.pid, |_| false) {
+                kill(&below);
+            }
+            kill(row);
+        }
+        if !left || Instant::now() >= deadline {
+            return orphans;
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+/// Every process that carries a marker for which `owned` holds; the calling process and those above it are left out.
+/// Only looks.
+pub fn orphans(owned: &dyn Fn(&str) -> bool) -> Vec<Orphan> {
+    let own_line = own_line();
+    rows()
+        .iter()
+        .filter(|row| !row.zombie && !own_line.contains(&row.pid))
+        .filter_map(|row| {
+            Some(Orphan {
+                pid: row.pid.as_raw_nonzero().get(),
+                marker: marker(row.pid).filter(|marker| owned(marker))?,
+            })
+        })
+        .collect()
+}
+
+/// Kills what fell to this process when a supervisor died: all that is below it in a session that is not its
+/// own, `is_supervisor` and what is below those excepted. Children that were started without a supervisor share
+/// the session of this process, because only a supervisor makes one. Returns how many were killed. Blocks.
+pub(super) fn sweep_fallen(is_supervisor: impl Fn(Pid) -> bool) -> u32 {
+    let this = rustix::process::getpid();
+    let Some(own_session) = row(this.as_raw_nonzero().get()).map(|row| row.session) else {
+        return 0;
+    };
+    let deadline = Instant::now() + SWEEP_MAX;
+    let mut killed = HashSet::new();
+    loop {
+        let rows = rows();
+        let fallen = descendants(&rows, this, |row| {
+            is_supervisor(row.pid) || row.session == own_session
+        });
+        for row in &fallen {
+            if row.zombie {
+                // Nobody else waits for it: it was never a child of anybody in this process.
+                let _ = waitpid(Some(row.pid), WaitOptions::NOHANG);
+            } else if kill(row) {
+                killed.insert(row.pid);
+            }
+        }
+        if fallen.is_empty() || Instant::now() >= deadline {
+            return u32::try_from(killed.len()).unwrap_or(u32::MAX);
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+/// Sends SIGKILL; whether it could be sent.
+pub(super) fn kill(row: &Row) -> bool {
+    !row.zombie && kill_process(row.pid, Signal::KILL).is_ok()
+}
+
+/// The marker in a process's environment; `None` too when the process is not ours to look at.
+fn marker(pid: Pid) -> Option<String> {
+    let environ = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;
+    environ.split(|byte| *byte == 0).find_map(|variable| {
+        let value = variable
+            .strip_prefix(MARKER_VARIABLE.as_bytes())?
+            .strip_prefix(b"=")?;
+        String::from_utf8(value.to_vec()).ok()
+    })
+}
+
+/// This process and those above it.
+fn own_line() -> HashSet<Pid> {
+    let mut line = HashSet::new();
+    let mut next = Some(rustix::process::getpid());
+    while let Some(pid) = next {
+        if !line.insert(pid) {
+            break;
+        }
+        next = row(pid.as_raw_nonzero().get()).and_then(|row| Pid::from_raw(row.parent));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn example(pid: i32, parent: i32) -> Row {
+        Row {
+            pid: Pid::from_raw(pid).unwrap(),
+            parent,
+            session: 1,
+            zombie: false,
+        }
+    }
+
+    #[test]
+    fn descendants_are_found_at_any_depth_and_a_pruned_branch_is_not() {
+        let rows = [
+            example(30, 20),
+            example(20, 10),
+            example(21, 10),
+            example(31, 21),
+            example(99, 1),
+        ];
+        let pids = |prune: i32| -> BTreeSet<i32> {
+            descendants(&rows, Pid::from_raw(10).unwrap(), |row| {
+                row.pid.as_raw_nonzero().get() == prune
+            })
+            .iter()
+            .map(|row| row.pid.as_raw_nonzero().get())
+            .collect()
+        };
+        assert_eq!(pids(0), BTreeSet::from([20, 21, 30, 31]));
+        assert_eq!(pids(21), BTreeSet::from([20, 30]));
+    }
+
+    #[test]
+    fn this_process_stands_in_the_table_with_its_parent() {
+        let this = rustix::process::getpid();
+        let own = row(this.as_raw_nonzero().get()).unwrap();
+        assert_eq!(Pid::from_raw(own.parent), rustix::process::getppid());
+        assert!(!own.zombie);
+        assert!(rows().iter().any(|row| row.pid == this));
+    }
+}
