@@ -1,0 +1,135 @@
+//! Refs: reading all, writing our own.
+
+use super::invoke::nul_items;
+use super::repository::Repository;
+use super::{Error, Result};
+use crate::id::Oid;
+
+/// Below these prefixes refs are ours.
+const OURS: [&str; 2] = ["refs/pipeline/", "refs/heads/pipeline/"];
+
+impl Repository {
+    /// All local branches, without `refs/heads/`, in order.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub fn branches(&self) -> Result<Vec<String>> {
+        let refs = self.refs_below("refs/heads/")?;
+        let names = refs
+            .iter()
+            .filter_map(|(name, _)| name.strip_prefix("refs/heads/"));
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    /// Where a branch stands, `None` when there is no such branch.
+    ///
+    /// # Errors
+    /// When git cannot be run.
+    pub fn tip(&self, branch: &str) -> Result<Option<Oid>> {
+        self.ref_value(&format!("refs/heads/{branch}"))
+    }
+
+    /// The commit a full ref name is at.
+    pub(super) fn ref_value(&self, name: &str) -> Result<Option<Oid>> {
+        let call = self
+            .shared()
+            .args(["rev-parse", "--quiet", "--verify", "--end-of-options"])
+            .arg(format!("{name}^{{commit}}"));
+        // A name that `rev-parse` would take for more than a ref is no ref.
+        if !is_ref_name(name) {
+            return Ok(None);
+        }
+        let output = self.invoker().run(&call)?;
+        Ok(String::from_utf8_lossy(&output.stdout)
+            .trim()
+            .parse()
+            .ok()
+            .filter(|_| output.status.success()))
+    }
+
+    /// Every ref below a prefix that ends with `/`, with the object it names, in order.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub fn refs_below(&self, prefix: &str) -> Result<Vec<(String, Oid)>> {
+        let call = self
+            .shared()
+            .args([
+                "for-each-ref",
+                "--format=%(objectname) %(refname)%00",
+                "--end-of-options",
+            ])
+            .arg(prefix);
+        let bytes = self.output(&call)?;
+        let mut refs = Vec::new();
+        for item in nul_items(bytes.trim_ascii_end()) {
+            let text = String::from_utf8_lossy(item);
+            if let Some((oid, name)) = text.trim_start().split_once(' ') {
+                refs.push((name.to_owned(), oid.parse()?));
+            }
+        }
+        Ok(refs)
+    }
+
+    /// Sets a ref of ours. With `old` it must be there; without, whatever it is at is replaced.
+    ///
+    /// # Errors
+    /// [`Error::ForeignRef`] for any other ref, [`Error::RefMoved`] when it is not at `old`.
+    pub fn write_ref(&self, name: &str, new: &Oid, old: Option<&Oid>) -> Result<()> {
+        require_own(name)?;
+        self.update(name, old, &format!("{new}"), "update")
+    }
+
+    /// Deletes a ref of ours; one that is gone already is fine.
+    ///
+    /// # Errors
+    /// [`Error::ForeignRef`] for any other ref, [`Error::RefMoved`] when it is not at `old`.
+    pub fn delete_ref(&self, name: &str, old: Option<&Oid>) -> Result<()> {
+        require_own(name)?;
+        if self.refs_below(name)?.iter().all(|(found, _)| found != name) {
+            return Ok(());
+        }
+        self.update(name, old, "", "delete")
+    }
+
+    fn update(&self, name: &str, old: Option<&Oid>, new: &str, verb: &str) -> Result<()> {
+        let mut fields = vec![format!("{verb} {name}")];
+        fields.extend((verb == "update").then(|| new.to_owned()));
+        fields.push(old.map_or(String::new(), |oid| oid.as_str().to_owned()));
+        let call = self
+            .shared()
+            .args(["update-ref", "--no-deref", "-m", "pipeline", "-z", "--stdin"])
+            .env("GIT_COMMITTER_NAME", "pipeline")
+            .env("GIT_COMMITTER_EMAIL", "pipeline@localhost")
+            .stdin(super::invoke::nul_ended(fields));
+        match self.output(&call) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let found = self
+                    .refs_below(name)?
+                    .into_iter()
+                    .find(|(found, _)| found == name);
+                let moved = old.is_some() && found.map(|(_, oid)| oid).as_ref() != old;
+                if moved {
+                    return Err(Error::RefMoved {
+                        name: name.to_owned(),
+                        expected: old.cloned(),
+                    });
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Whether git would take `name` for a ref and for nothing more.
+fn is_ref_name(name: &str) -> bool {
+    git2::Reference::is_valid_name(name)
+}
+
+fn require_own(name: &str) -> Result<()> {
+    if is_ref_name(name) && OURS.iter().any(|prefix| name.starts_with(prefix)) {
+        return Ok(());
+    }
+    Err(Error::ForeignRef(name.to_owned()))
+}

@@ -1,0 +1,334 @@
+//! Finding a repository and asking it simple things.
+
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::invoke::{Call, Invoker, UserEnvironment, Whose, nul_items, path_of};
+use super::{Error, MINIMUM, Result};
+use crate::id::Oid;
+
+/// A repository, seen from one of its worktrees. Cheap to clone; may be used from many threads at once.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    invoker: Invoker,
+    root: PathBuf,
+    main_root: PathBuf,
+    common_dir: PathBuf,
+    identity: Option<Identity>,
+    excludes: Option<PathBuf>,
+    /// The git directory of the neutral setting; goes with the last clone.
+    neutral: TempDir,
+    /// Locked as long as this process lives, so that others can tell that the neutral directory is in use.
+    _owner: File,
+}
+
+/// How the name of every neutral directory begins.
+pub(super) const NEUTRAL_PREFIX: &str = "pipeline-git-";
+/// The file in it that its owner holds a lock on; it names the repository.
+pub(super) const OWNER_FILE: &str = "owner";
+
+/// Who a commit is by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The name.
+    pub name: String,
+    /// The mail address.
+    pub email: String,
+}
+
+impl Repository {
+    /// Finds the repository that `start` is in, for a person with these surroundings.
+    ///
+    /// # Errors
+    /// When there is none, or it is one that cannot be worked in; each with its remedy.
+    pub fn discover(start: &Path, user: &UserEnvironment) -> Result<Self> {
+        let invoker = Invoker::find(user)?;
+        require_version(&invoker)?;
+        let ask = |what: &str| {
+            let call = Call::new(start, Whose::Person).args(["rev-parse", "--path-format=absolute", what]);
+            invoker.line(&call)
+        };
+        let common_dir = match ask("--git-common-dir") {
+            Ok(text) => canonical(Path::new(&text))?,
+            Err(Error::Command { stderr, .. }) if stderr.contains("not a git repository") => {
+                return Err(Error::NotARepository(start.to_owned()));
+            }
+            Err(Error::Command { stderr, .. }) => {
+                return Err(Error::Unusable {
+                    path: start.to_owned(),
+                    message: stderr,
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        refuse_formats(&invoker, &common_dir)?;
+        if ask("--is-inside-work-tree")? != "true" {
+            return Err(Error::Bare(common_dir));
+        }
+        let root = canonical(Path::new(&ask("--show-toplevel")?))?;
+        if ask_head(&invoker, &root)?.is_none() {
+            return Err(Error::Unborn(root));
+        }
+        let neutral = neutral_directory(&std::env::temp_dir())?;
+        let inner = Inner {
+            _owner: own(neutral.path(), &common_dir)?,
+            neutral,
+            main_root: main_root(&invoker, &common_dir)?.unwrap_or_else(|| root.clone()),
+            identity: identity(&invoker, &root)?,
+            excludes: excludes(&invoker, &root)?,
+            invoker,
+            root,
+            common_dir,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// The worktree the person is in.
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// The main worktree; [`Self::root`] where a bare repository has linked worktrees only.
+    pub fn main_root(&self) -> &Path {
+        &self.inner.main_root
+    }
+
+    /// The git directory that all worktrees share.
+    pub fn common_dir(&self) -> &Path {
+        &self.inner.common_dir
+    }
+
+    /// The version of git, such as `2.47.3`.
+    ///
+    /// # Errors
+    /// When git cannot be run.
+    pub fn git_version(&self) -> Result<String> {
+        version(self.invoker())
+    }
+
+    /// Where the locks of this program are; made when it is missing.
+    pub(super) fn own_dir(&self) -> Result<PathBuf> {
+        let path = self.common_dir().join("pipeline");
+        fs::create_dir_all(&path).map_err(Error::io("make", &path))?;
+        Ok(path)
+    }
+
+    /// Whether history is cut off.
+    pub fn is_shallow(&self) -> bool {
+        self.common_dir().join("shallow").exists()
+    }
+
+    /// The branch the person is on, without `refs/heads/`; `None` when detached.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub fn current_branch(&self) -> Result<Option<String>> {
+        let call = Call::new(self.root(), Whose::Person).args(["symbolic-ref", "--quiet", "HEAD"]);
+        let output = self.invoker().run(&call)?;
+        match output.status.code() {
+            Some(0) => Ok(String::from_utf8_lossy(&output.stdout)
+                .trim_end_matches('\n')
+                .strip_prefix("refs/heads/")
+                .map(str::to_owned)),
+            Some(1) => Ok(None),
+            _ => Err(super::invoke::failed(&call, &output)),
+        }
+    }
+
+    /// Who the person is to git.
+    ///
+    /// # Errors
+    /// [`Error::IdentityMissing`] when name or address is not configured; git's own guesses are not used.
+    pub fn identity(&self) -> Result<Identity> {
+        self.inner.identity.clone().ok_or(Error::IdentityMissing)
+    }
+
+    /// The person's own exclude file, for all repositories.
+    pub(super) fn excludes(&self) -> Option<&Path> {
+        self.inner.excludes.as_deref()
+    }
+
+    pub(super) fn invoker(&self) -> &Invoker {
+        &self.inner.invoker
+    }
+
+    /// Where directories for a moment are made: they go with the process, or are found when it was killed.
+    pub(super) fn scratch_root(&self) -> &Path {
+        self.inner.neutral.path()
+    }
+
+    /// Where neutral directories are.
+    pub(super) fn temporary_root(&self) -> &Path {
+        let neutral = self.inner.neutral.path();
+        neutral.parent().expect("it was made in a directory")
+    }
+
+    /// A command in the neutral setting: the repository's objects, nobody's configuration.
+    pub(super) fn neutral(&self) -> Call {
+        let git_dir = self.inner.neutral.path();
+        let call = Call::new(git_dir, Whose::Nobody)
+            .env("GIT_DIR", git_dir)
+            .env("GIT_OBJECT_DIRECTORY", self.common_dir().join("objects"));
+        if self.is_shallow() {
+            return call.env("GIT_SHALLOW_FILE", self.common_dir().join("shallow"));
+        }
+        call
+    }
+
+    /// A command in the repository setting: refs and worktrees.
+    pub(super) fn shared(&self) -> Call {
+        Call::new(self.common_dir(), Whose::Nobody).env("GIT_DIR", self.common_dir())
+    }
+
+    /// A command in the person setting, in one of their checkouts.
+    pub(super) fn personal(&self, checkout: &Path) -> Call {
+        Call::new(checkout, Whose::Person)
+    }
+
+    /// Runs a command that has to succeed.
+    pub(super) fn output(&self, call: &Call) -> Result<Vec<u8>> {
+        self.invoker().output(call)
+    }
+
+    /// Runs a command that answers with an object id.
+    pub(super) fn oid(&self, call: &Call) -> Result<Oid> {
+        Ok(self.invoker().line(call)?.parse()?)
+    }
+}
+
+fn canonical(path: &Path) -> Result<PathBuf> {
+    fs::canonicalize(path).map_err(Error::io("resolve", path))
+}
+
+fn version(invoker: &Invoker) -> Result<String> {
+    let text = invoker.line(&Call::new(Path::new("/"), Whose::Nobody).arg("version"))?;
+    Ok(text.strip_prefix("git version ").unwrap_or(&text).to_owned())
+}
+
+fn require_version(invoker: &Invoker) -> Result<()> {
+    let found = version(invoker)?;
+    if parse_version(&found).is_some_and(|version| version >= MINIMUM) {
+        return Ok(());
+    }
+    Err(Error::GitTooOld { found })
+}
+
+/// Major and minor of `2.47.3` or `2.39.5 (Apple Git-154)`.
+pub(super) fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split(['.', ' ', '-']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// `--file` reads just this file, without includes, and starts nothing.
+fn refuse_formats(invoker: &Invoker, common_dir: &Path) -> Result<()> {
+    let format_of = |key: &str| -> Result<Option<String>> {
+        let call = Call::new(common_dir, Whose::Nobody)
+            .args(["config", "--file"])
+            .arg(common_dir.join("config"))
+            .args(["--get", key]);
+        let output = invoker.run(&call)?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_lowercase();
+        Ok(output.status.success().then_some(text))
+    };
+    if format_of("extensions.objectFormat")?.is_some_and(|format| format != "sha1") {
+        return Err(Error::Sha256(common_dir.to_owned()));
+    }
+    if format_of("extensions.refStorage")?.is_some_and(|format| format != "files") {
+        return Err(Error::Reftable(common_dir.to_owned()));
+    }
+    Ok(())
+}
+
+fn ask_head(invoker: &Invoker, root: &Path) -> Result<Option<Oid>> {
+    let call = Call::new(root, Whose::Person).args(["rev-parse", "--quiet", "--verify", "HEAD^{commit}"]);
+    let output = invoker.run(&call)?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().parse().ok())
+}
+
+/// The first entry of the listing is the main worktree, or a bare repository.
+fn main_root(invoker: &Invoker, common_dir: &Path) -> Result<Option<PathBuf>> {
+    let call = Call::new(common_dir, Whose::Nobody)
+        .env("GIT_DIR", common_dir)
+        .args(["worktree", "list", "--porcelain", "-z"]);
+    let bytes = invoker.output(&call)?;
+    let first: Vec<_> = nul_items(&bytes).take_while(|item| !item.is_empty()).collect();
+    let path = first.first().and_then(|item| item.strip_prefix(b"worktree "));
+    let bare = first.contains(&b"bare".as_slice());
+    Ok(path.filter(|_| !bare).map(path_of))
+}
+
+fn identity(invoker: &Invoker, root: &Path) -> Result<Option<Identity>> {
+    let value_of = |key: &str| -> Result<Option<String>> {
+        let output = invoker.run(&Call::new(root, Whose::Person).args(["config", "--get", key]))?;
+        let text: String = String::from_utf8_lossy(&output.stdout)
+            .chars()
+            .filter(|c| !c.is_control() && !['<', '>'].contains(c))
+            .collect();
+        Ok(Some(text.trim().to_owned()).filter(|text| output.status.success() && !text.is_empty()))
+    };
+    let (name, email) = (value_of("user.name")?, value_of("user.email")?);
+    Ok(name.zip(email).map(|(name, email)| Identity { name, email }))
+}
+
+fn excludes(invoker: &Invoker, root: &Path) -> Result<Option<PathBuf>> {
+    let call = Call::new(root, Whose::Person).args(["config", "--type=path", "--get", "core.excludesFile"]);
+    let output = invoker.run(&call)?;
+    if output.status.success() {
+        return Ok(Some(root.join(path_of(output.stdout.trim_ascii_end()))));
+    }
+    let user = invoker.user();
+    let own = user
+        .xdg_config_home
+        .clone()
+        .or_else(|| user.home.as_ref().map(|home| home.join(".config")));
+    Ok(own
+        .map(|directory| directory.join("git/ignore"))
+        .filter(|path| path.is_file()))
+}
+
+/// The least that git takes for a git directory.
+fn neutral_directory(parent: &Path) -> Result<TempDir> {
+    let directory = tempfile::Builder::new()
+        .prefix(NEUTRAL_PREFIX)
+        .tempdir_in(parent)
+        .map_err(Error::io("make a directory in", parent))?;
+    let config =
+        "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n\tsymlinks = true\n";
+    write_git_dir(directory.path(), "ref: refs/heads/none\n", config)?;
+    Ok(directory)
+}
+
+/// Leaves in `directory` whose it is. The lock is taken before the file has its name, so nobody sees it without.
+fn own(directory: &Path, common_dir: &Path) -> Result<File> {
+    let (new, path) = (directory.join("owner.new"), directory.join(OWNER_FILE));
+    fs::write(&new, common_dir.as_os_str().as_bytes()).map_err(Error::io("write", &new))?;
+    let file = File::open(&new).map_err(Error::io("open", &new))?;
+    // Where locks do not work nobody else gets it either, and the directory is never taken for abandoned.
+    drop(file.lock());
+    fs::rename(&new, &path).map_err(Error::io("write", &path))?;
+    Ok(file)
+}
+
+/// Makes a git directory with this `HEAD` and configuration and without any template.
+pub(super) fn write_git_dir(path: &Path, head: &str, config: &str) -> Result<()> {
+    for below in ["objects/info", "objects/pack", "refs/heads", "refs/tags", "info"] {
+        let directory = path.join(below);
+        fs::create_dir_all(&directory).map_err(Error::io("make", &directory))?;
+    }
+    for (name, text) in [("HEAD", head), ("config", config)] {
+        let file = path.join(name);
+        fs::write(&file, text).map_err(Error::io("write", &file))?;
+    }
+    Ok(())
+}
