@@ -1,0 +1,38 @@
+//! Writing that survives a crash: every sync of the store passes through [`sync`], every file that must be whole
+//! through [`write_aside`].
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+
+/// Brings a file's bytes to the disk. The one place where the store waits for it.
+pub(super) fn sync(file: &File) -> io::Result<()> {
+    file.sync_data()
+}
+
+/// Brings the names in a directory to the disk.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir)
+        .and_then(|file| file.sync_all())
+        .map_err(|source| StoreError::io("sync the directory", dir, source))
+}
+
+/// Makes a directory with its parents; there is nothing wrong with one that exists.
+pub(super) fn make_dir(dir: &Path) -> Result<(), StoreError> {
+    fs::create_dir_all(dir).map_err(|source| StoreError::io("make the directory", dir, source))
+}
+
+/// Puts `bytes` at `path` so that at any instant the file is either absent, as it was, or complete.
+pub(super) fn write_aside(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut aside = PathBuf::from(path);
+    aside.as_mut_os_string().push(".new");
+    let written = File::create(&aside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        sync(&file)
+    });
+    written.map_err(|source| StoreError::io("write", &aside, source))?;
+    fs::rename(&aside, path).map_err(|source| StoreError::io("put in place", path, source))?;
+    sync_dir(path.parent().expect("a file of the store lies in a directory"))
+}
