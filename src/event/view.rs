@@ -1,1 +1,0 @@
-//! What people see of a run: a fold of its events.

@@ -1,0 +1,291 @@
+//! What people see of a run: a fold of its events.
+//!
+//! One model for every renderer: the progress display, `status`, `show`, the bundle of an eviction.
+//!
+//! **Architecture Invariants:** the view shows nothing that the journal does not prove. Applying one event costs
+//! time in the things the event names, never in the number of units. No order of events makes it panic: what
+//! names an unknown unit or fence is ignored.
+
+mod json;
+mod model;
+mod queue;
+mod unit;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+pub use json::outcome_word;
+pub use model::{
+    AttemptView, CheckView, Counts, FindingState, FindingView, QueuePlace, QueueState, RunState, RunView,
+    StageRow, StageState, Tokens, UnitState, UnitView,
+};
+pub use queue::hold_sentence;
+
+use crate::event::{Event, Outcome, Record, RunEvent, StopCause};
+use crate::id::{Oid, UnitId};
+use crate::spec::{Pipeline, Usd, Verify};
+use queue::Rank;
+
+/// Everything there is to see of a run.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The run as a whole.
+    pub run: RunView,
+    /// Its units, in file order.
+    pub units: Vec<UnitView>,
+    /// Units by state.
+    pub counts: Counts,
+    index: HashMap<UnitId, usize>,
+    /// For each unit, the units that need it.
+    dependants: Vec<Vec<usize>>,
+    /// For each unit, how many of its needs are not there yet.
+    needs_left: Vec<usize>,
+    /// Attempts under way, by fence: the unit and the place in its attempts.
+    running: BTreeMap<u64, (usize, usize)>,
+    /// Verifications of candidates under way, by fence.
+    verifying: HashMap<u64, Oid>,
+    /// Units of the candidates that count, by the candidate's commit.
+    candidates: HashMap<Oid, Vec<usize>>,
+    /// A landing that was intended and is not known to be over; whether a checkout is to follow it.
+    landing: Option<bool>,
+    /// Units in the queue, in its order.
+    line: BTreeSet<Rank>,
+    /// When each unit first joined the queue.
+    joined: HashMap<usize, jiff::Timestamp>,
+    /// Priority and place in the file of the units in the queue.
+    ranks: HashMap<usize, (i64, u32)>,
+}
+
+impl View {
+    /// The view before the first event.
+    pub fn new(pipeline: &Pipeline) -> Self {
+        let index: HashMap<UnitId, usize> = pipeline
+            .units
+            .iter()
+            .enumerate()
+            .map(|(place, unit)| (unit.id.clone(), place))
+            .collect();
+        let mut dependants = vec![Vec::new(); pipeline.units.len()];
+        let mut needs_left = vec![0; pipeline.units.len()];
+        for (place, unit) in pipeline.units.iter().enumerate() {
+            for needed in unit.needs.iter().filter_map(|id| index.get(id)) {
+                dependants[*needed].push(place);
+                needs_left[place] += 1;
+            }
+        }
+        let units: Vec<UnitView> = pipeline
+            .units
+            .iter()
+            .map(|unit| UnitView::new(pipeline, unit))
+            .collect();
+        let mut counts = Counts::default();
+        for unit in &units {
+            counts.add(unit.state);
+        }
+        Self {
+            run: RunView::new(pipeline),
+            units,
+            counts,
+            index,
+            dependants,
+            needs_left,
+            running: BTreeMap::new(),
+            verifying: HashMap::new(),
+            candidates: HashMap::new(),
+            landing: None,
+            line: BTreeSet::new(),
+            joined: HashMap::new(),
+            ranks: HashMap::new(),
+        }
+    }
+
+    /// The view after a whole journal.
+    pub fn of(pipeline: &Pipeline, records: &[Record]) -> Self {
+        let mut view = Self::new(pipeline);
+        for record in records {
+            view.apply(record);
+        }
+        view
+    }
+
+    /// The unit of that id.
+    pub fn unit(&self, id: &UnitId) -> Option<&UnitView> {
+        self.index.get(id).map(|place| &self.units[*place])
+    }
+
+    /// Attempts under way, oldest first, each with its unit.
+    pub fn running(&self) -> impl Iterator<Item = (&UnitView, &AttemptView)> {
+        self.running.values().map(|(place, attempt)| {
+            let unit = &self.units[*place];
+            (unit, &unit.attempts[*attempt])
+        })
+    }
+
+    /// The units that `unit` needs and that are not there yet.
+    pub fn missing_needs<'a>(&self, unit: &'a UnitView) -> Vec<&'a str> {
+        let missing = |id: &&UnitId| self.unit(id).is_none_or(|needed| !needed.state.is_done());
+        unit.needs.iter().filter(missing).map(UnitId::as_str).collect()
+    }
+
+    /// Number of units in the queue.
+    pub fn queue_length(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Place in the queue of every unit in it, from 1.
+    pub fn queue_positions(&self) -> HashMap<&UnitId, usize> {
+        let ids = self.line.iter().map(|rank| &self.units[rank.unit].id);
+        ids.zip(1..).collect()
+    }
+
+    /// Whether every unit has come to an end, the queue is empty, and the checkout of the target has followed.
+    pub fn is_settled(&self) -> bool {
+        self.line.is_empty()
+            && !self.has_open_landing()
+            && self.units.iter().all(|unit| unit.state.has_ended())
+    }
+
+    /// Whether a landing was begun and is not known to be over, its checkout included.
+    pub fn has_open_landing(&self) -> bool {
+        self.landing.is_some()
+    }
+
+    /// Whether a unit has come to an end that a person must see to.
+    pub fn needs_person(&self) -> bool {
+        self.counts.of(UnitState::Evicted) + self.counts.of(UnitState::Blocked) > 0
+    }
+
+    /// For readers, who know whether an engine holds the repository: a run that its journal leaves running while
+    /// none does was interrupted.
+    pub fn tell_no_engine(&mut self) {
+        if self.run.state == RunState::Running {
+            self.run.state = RunState::Interrupted;
+        }
+        // What was under way then is not any more.
+        for row in self.units.iter_mut().flat_map(|unit| &mut unit.stages) {
+            if row.state == StageState::Running {
+                row.state = StageState::Pending;
+                row.outcome = Some(Outcome::Interrupted);
+            }
+        }
+    }
+
+    /// Takes one record in.
+    pub fn apply(&mut self, record: &Record) {
+        match &record.event {
+            Event::Run(event) => self.apply_run(record, event),
+            Event::Unit(scoped) => {
+                if let Some(place) = self.index.get(&scoped.unit) {
+                    self.apply_unit(record, *place, &scoped.what);
+                }
+            }
+            Event::Queue(event) => self.apply_queue(record, event),
+        }
+    }
+
+    fn apply_run(&mut self, record: &Record, event: &RunEvent) {
+        match event {
+            RunEvent::RunStarted {
+                run,
+                name,
+                file,
+                target,
+                base,
+                ..
+            } => {
+                self.run.id = Some(run.clone());
+                self.run.name.clone_from(name);
+                self.run.file.clone_from(file);
+                self.run.target.clone_from(target);
+                self.run.base = Some(base.clone());
+                self.run.head = Some(base.clone());
+                self.run.started_at = Some(record.at);
+                self.run.state = RunState::Running;
+            }
+            RunEvent::EngineStarted { .. } => {
+                self.run.state = RunState::Running;
+                self.run.stopped = None;
+                self.run.finished_at = None;
+            }
+            RunEvent::EngineStopped { why } => {
+                self.run.stopped = Some(*why);
+                self.run.state = match why {
+                    StopCause::Finished if self.run.finished_at.is_some() => RunState::Finished,
+                    StopCause::Signal => RunState::Interrupted,
+                    // Only a part of the run was asked for, and that part is done.
+                    StopCause::Finished
+                    | StopCause::Budget
+                    | StopCause::TimeLimit
+                    | StopCause::Human
+                    | StopCause::BaseRed
+                    | StopCause::Environment
+                    | StopCause::Safety => RunState::Paused,
+                };
+            }
+            RunEvent::RunFinished => {
+                self.run.state = RunState::Finished;
+                self.run.finished_at = Some(record.at);
+            }
+            RunEvent::PreflightEnded { .. } => {}
+        }
+    }
+
+    /// Moves a unit to a state and keeps the counts and what waits for it true.
+    fn set_state(&mut self, place: usize, state: UnitState) {
+        let was = std::mem::replace(&mut self.units[place].state, state);
+        if was == state {
+            return;
+        }
+        self.counts.subtract(was);
+        self.counts.add(state);
+        if was.is_done() == state.is_done() {
+            return;
+        }
+        for other in self.dependants[place].clone() {
+            let left = &mut self.needs_left[other];
+            *left = if state.is_done() {
+                left.saturating_sub(1)
+            } else {
+                *left + 1
+            };
+            if matches!(self.units[other].state, UnitState::Waiting | UnitState::Ready) {
+                let idle = self.idle_state(other);
+                self.set_state(other, idle);
+            }
+        }
+    }
+
+    /// The state of a unit on which no work is under way.
+    fn idle_state(&self, place: usize) -> UnitState {
+        if self.needs_left[place] == 0 {
+            UnitState::Ready
+        } else {
+            UnitState::Waiting
+        }
+    }
+}
+
+impl RunView {
+    fn new(pipeline: &Pipeline) -> Self {
+        Self {
+            id: None,
+            name: pipeline.name.clone(),
+            file: String::new(),
+            target: pipeline.target.clone().unwrap_or_default(),
+            base: None,
+            head: None,
+            state: RunState::Interrupted,
+            stopped: None,
+            started_at: None,
+            finished_at: None,
+            cost: Usd::default(),
+            budget: pipeline.limits.budget,
+            rounds_max: pipeline.limits.rounds,
+            tokens: Tokens::default(),
+            waived: pipeline.verify == Verify::Waived,
+            trouble: None,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,443 @@
+//! The part of the fold that concerns one unit's stages.
+
+use super::model::checks_name;
+use super::{
+    AttemptView, CheckView, FindingState, FindingView, RunState, StageRow, StageState, UnitState, UnitView,
+    View,
+};
+use crate::event::{
+    Evidence, Gate, Job, LedgerRowState, Outcome, Output, Reason, Record, ReportedFinding, Resolution,
+    ResolutionAction, UnitEvent, Usage, Verdict,
+};
+use crate::id::StageName;
+
+impl View {
+    pub(super) fn apply_unit(&mut self, record: &Record, place: usize, event: &UnitEvent) {
+        match event {
+            UnitEvent::UnitStarted { base } => {
+                self.units[place].base = Some(base.clone());
+                self.units[place].started_at.get_or_insert(record.at);
+                self.set_state(place, UnitState::Working);
+            }
+            UnitEvent::AttemptStarted {
+                job,
+                round,
+                attempt,
+                fence,
+                agent,
+                ..
+            } => self.attempt_started(record, place, job, (*round, *attempt, *fence), agent.as_ref()),
+            UnitEvent::AttemptEnded { .. } => self.attempt_ended(record, place, event),
+            UnitEvent::StageSkipped { stage, round } => {
+                let unit = &mut self.units[place];
+                let kind = unit.kind_of(stage);
+                unit.row(stage, kind, *round).state = StageState::Skipped;
+            }
+            UnitEvent::GateOpened { gate } => {
+                self.units[place].gates.push(gate.clone());
+                self.set_state(place, UnitState::Gated);
+            }
+            UnitEvent::GateDecided { approved, .. } => {
+                let unit = &mut self.units[place];
+                let round = unit.round.max(1);
+                for gate in std::mem::take(&mut unit.gates) {
+                    if let Gate::Approval { stage } = gate {
+                        let kind = unit.kind_of(&stage);
+                        let row = unit.row(&stage, kind, round);
+                        row.state = if *approved {
+                            StageState::Done
+                        } else {
+                            StageState::Failed
+                        };
+                        row.verdict = Some(if *approved { "approved" } else { "rejected" }.to_owned());
+                    }
+                }
+                if self.units[place].state == UnitState::Gated {
+                    self.set_state(place, UnitState::Working);
+                }
+            }
+            UnitEvent::UnitApproved { head, base, .. } | UnitEvent::UnitResolved { head, base } => {
+                if matches!(event, UnitEvent::UnitResolved { .. }) {
+                    self.reopen();
+                }
+                // No attempt speaks for a stage that the checks or a person's repair stand in for.
+                for row in self.units[place]
+                    .stages
+                    .iter_mut()
+                    .filter(|row| row.kind == "approve")
+                {
+                    if row.state == StageState::Pending {
+                        row.state = StageState::Done;
+                    }
+                }
+                self.units[place].head = Some(head.commit.clone());
+                self.units[place].base = Some(base.clone());
+                self.clear_reason(place);
+                self.set_state(place, UnitState::Working);
+            }
+            UnitEvent::UnitPublished => self.end(record, place, UnitState::Published),
+            UnitEvent::UnitEvicted { reason, sentence } => {
+                self.evict(record, place, *reason, sentence);
+            }
+            UnitEvent::UnitBlocked { on } => {
+                self.units[place].reason = Some(Reason::DependencyEvicted);
+                self.units[place].sentence = Some(format!("waits for {on}, which did not land"));
+                self.set_state(place, UnitState::Blocked);
+            }
+            UnitEvent::UnitUnblocked => self.rest(place),
+            UnitEvent::UnitKept { commit, .. } => {
+                self.units[place].landed_as = Some(commit.clone());
+                self.units[place].head = Some(commit.clone());
+                self.end(record, place, UnitState::Landed);
+            }
+            UnitEvent::UnitRetried { .. } => {
+                self.reopen();
+                self.units[place].restart();
+                self.leave_line(place);
+                self.rest(place);
+            }
+            UnitEvent::UnitDiscarded => {
+                self.leave_line(place);
+                self.end(record, place, UnitState::Cancelled);
+            }
+        }
+    }
+
+    /// A finished run goes on when a person brings a unit back.
+    fn reopen(&mut self) {
+        if self.run.state == RunState::Finished {
+            self.run.state = RunState::Paused;
+            self.run.finished_at = None;
+        }
+    }
+
+    fn rest(&mut self, place: usize) {
+        self.clear_reason(place);
+        let idle = self.idle_state(place);
+        self.set_state(place, idle);
+    }
+
+    pub(super) fn clear_reason(&mut self, place: usize) {
+        let unit = &mut self.units[place];
+        unit.reason = None;
+        unit.sentence = None;
+        unit.ended_at = None;
+        unit.ended_seq = None;
+    }
+
+    pub(super) fn end(&mut self, record: &Record, place: usize, state: UnitState) {
+        if self.units[place].state != state {
+            self.units[place].ended_at = Some(record.at);
+            self.units[place].ended_seq = Some(record.seq);
+        }
+        self.set_state(place, state);
+    }
+
+    pub(super) fn evict(&mut self, record: &Record, place: usize, reason: Reason, sentence: &str) {
+        self.leave_line(place);
+        self.units[place].reason = Some(reason);
+        self.units[place].sentence = Some(sentence.to_owned());
+        let state = if reason == Reason::Cancelled {
+            UnitState::Cancelled
+        } else if reason == Reason::Declined {
+            UnitState::Declined
+        } else {
+            UnitState::Evicted
+        };
+        self.end(record, place, state);
+    }
+
+    fn attempt_started(
+        &mut self,
+        record: &Record,
+        place: usize,
+        job: &Job,
+        (round, attempt, fence): (u32, u32, u64),
+        agent: Option<&String>,
+    ) {
+        let unit = &mut self.units[place];
+        let (stage, kind) = match job {
+            Job::Stage { stage, kind, .. } => (stage.clone(), kind.as_str()),
+            Job::Checks => (checks_name(), "check"),
+        };
+        unit.round = unit.round.max(round);
+        let row = unit.row(&stage, kind, round);
+        row.attempt = attempt;
+        row.state = StageState::Running;
+        row.agent = agent.cloned();
+        row.started_at = Some(record.at);
+        (row.outcome, row.duration_ms, row.finished_at) = (None, None, None);
+        (row.detail, row.verdict) = (None, None);
+        unit.attempts.push(AttemptView {
+            stage,
+            kind,
+            round,
+            attempt,
+            agent: agent.cloned(),
+            started_at: record.at,
+            finished_at: None,
+            outcome: None,
+            verdict: None,
+            detail: None,
+            cost: None,
+            duration_ms: None,
+            blocks: false,
+        });
+        self.running.insert(fence, (place, unit.attempts.len() - 1));
+        if self.units[place].state != UnitState::Gated {
+            self.set_state(place, UnitState::Working);
+        }
+    }
+
+    fn attempt_ended(&mut self, record: &Record, place: usize, event: &UnitEvent) {
+        let UnitEvent::AttemptEnded {
+            fence,
+            outcome,
+            detail,
+            output,
+            usage,
+            duration_ms,
+            ..
+        } = event
+        else {
+            return;
+        };
+        self.charge_usage(place, usage);
+        // An outcome of an attempt that is no longer current costs what it cost and says nothing.
+        let Some((owner, number)) = self.running.remove(fence).filter(|(owner, _)| *owner == place) else {
+            return;
+        };
+        let unit = &mut self.units[owner];
+        let stage = unit.attempts[number].stage.clone();
+        let blocks = output.as_ref().is_some_and(|output| unit.blocks(&stage, output));
+        let verdict = output.as_ref().map(|output| verdict_of(output, blocks));
+        let attempt = &mut unit.attempts[number];
+        attempt.blocks = blocks;
+        attempt.finished_at = Some(record.at);
+        attempt.outcome = Some(*outcome);
+        attempt.verdict.clone_from(&verdict);
+        attempt.detail.clone_from(detail);
+        attempt.cost = usage.cost;
+        attempt.duration_ms = Some(*duration_ms);
+        let (stage, kind, round, count) = (
+            attempt.stage.clone(),
+            attempt.kind,
+            attempt.round,
+            attempt.attempt,
+        );
+        let row = unit.row(&stage, kind, round);
+        row.cost = row.cost + usage.cost.unwrap_or_default();
+        // Members of a panel share a row, which shows the one that began last.
+        if row.attempt == count {
+            row.state = state_after(*outcome, output.as_ref());
+            row.outcome = Some(*outcome);
+            row.duration_ms = Some(*duration_ms);
+            row.detail.clone_from(detail);
+            row.verdict = verdict;
+            row.finished_at = Some(record.at);
+        }
+        if let Some(output) = output.as_ref().filter(|_| *outcome == Outcome::Ok) {
+            unit.take_output(&stage, kind, round, output);
+        }
+    }
+
+    fn charge_usage(&mut self, place: usize, usage: &Usage) {
+        let cost = usage.cost.unwrap_or_default();
+        let unit = &mut self.units[place];
+        unit.cost = unit.cost + cost;
+        self.run.cost = self.run.cost + cost;
+        for tokens in [&mut unit.tokens, &mut self.run.tokens] {
+            tokens.input = tokens
+                .input
+                .saturating_add(usage.input_tokens)
+                .saturating_add(usage.cached_tokens);
+            tokens.output = tokens.output.saturating_add(usage.output_tokens);
+        }
+    }
+}
+
+impl UnitView {
+    /// The row of a stage in a round: the one there is, the planned one, or a new one.
+    fn row(&mut self, stage: &StageName, kind: &'static str, round: u32) -> &mut StageRow {
+        let exact = self
+            .stages
+            .iter()
+            .position(|row| row.name == *stage && row.round == round);
+        let planned = || {
+            let untouched = |row: &StageRow| row.state == StageState::Pending && row.attempt == 0;
+            self.stages
+                .iter()
+                .position(|row| row.name == *stage && untouched(row))
+        };
+        let at = exact.or_else(planned).unwrap_or_else(|| {
+            self.stages.push(StageRow::pending(stage.clone(), kind));
+            self.stages.len() - 1
+        });
+        self.stages[at].round = round;
+        &mut self.stages[at]
+    }
+
+    /// The kind of a stage that has a row.
+    fn kind_of(&self, stage: &StageName) -> &'static str {
+        self.stages
+            .iter()
+            .find(|row| row.name == *stage)
+            .map_or("", |row| row.kind)
+    }
+
+    /// Back to the plan; the attempts and their cost stay.
+    fn restart(&mut self) {
+        let mut seen = std::collections::BTreeSet::new();
+        self.stages.retain(|row| seen.insert(row.name.clone()));
+        for row in &mut self.stages {
+            *row = StageRow::pending(row.name.clone(), row.kind);
+        }
+        self.round = 0;
+        self.fixes_used = 0;
+        self.charged = 0;
+        self.findings.clear();
+        self.checks.clear();
+        self.gates.clear();
+        self.conflicts.clear();
+    }
+
+    fn take_output(&mut self, stage: &StageName, kind: &'static str, round: u32, output: &Output) {
+        match output {
+            Output::Document { .. } | Output::Decision { .. } => {}
+            Output::Work {
+                head, resolutions, ..
+            } => {
+                self.head = Some(head.commit.clone());
+                self.fixes_used += u32::from(kind == "fix");
+                for resolution in resolutions {
+                    self.resolve(resolution);
+                }
+            }
+            Output::Review { findings, ledger, .. } => {
+                for row in ledger {
+                    if let Some(finding) = self.findings.iter_mut().find(|finding| finding.id == row.id) {
+                        finding.state = match row.state {
+                            LedgerRowState::Resolved => FindingState::Resolved,
+                            LedgerRowState::Persists => FindingState::Open,
+                        };
+                    }
+                }
+                for reported in findings {
+                    self.take_finding(stage, round, reported);
+                }
+            }
+            Output::Checks { evidence } => self.take_checks(evidence, "head"),
+        }
+    }
+
+    fn resolve(&mut self, resolution: &Resolution) {
+        if let Some(finding) = self
+            .findings
+            .iter_mut()
+            .find(|finding| finding.id == resolution.finding)
+        {
+            finding.state = match resolution.action {
+                ResolutionAction::Fixed => FindingState::Fixed,
+                ResolutionAction::Disputed => FindingState::Disputed,
+                ResolutionAction::Deferred => FindingState::Deferred,
+            };
+            finding.resolution = Some(resolution.clone());
+        }
+    }
+
+    /// A finding about one that is known opens it again; any other gets the next number.
+    fn take_finding(&mut self, stage: &StageName, round: u32, reported: &ReportedFinding) {
+        let known = self
+            .findings
+            .iter_mut()
+            .find(|finding| Some(&finding.id) == reported.id.as_ref());
+        if let Some(finding) = known {
+            finding.state = FindingState::Open;
+            finding.reported = reported.clone();
+            return;
+        }
+        self.findings.push(FindingView {
+            id: format!("F-{}", self.findings.len() + 1),
+            stage: stage.clone(),
+            round,
+            reported: reported.clone(),
+            state: FindingState::Open,
+            resolution: None,
+        });
+    }
+
+    pub(super) fn take_checks(&mut self, evidence: &Evidence, on: &'static str) {
+        self.checks = evidence
+            .results
+            .iter()
+            .map(|result| CheckView {
+                result: result.clone(),
+                on,
+            })
+            .collect();
+    }
+}
+
+fn state_after(outcome: Outcome, output: Option<&Output>) -> StageState {
+    match outcome {
+        Outcome::Ok => match output {
+            Some(Output::Checks { evidence }) if !evidence.passed() => StageState::Failed,
+            _ => StageState::Done,
+        },
+        Outcome::Interrupted => StageState::Pending,
+        Outcome::Failed
+        | Outcome::Contradicted
+        | Outcome::NoChange
+        | Outcome::SchemaMissing
+        | Outcome::Denied
+        | Outcome::Timeout
+        | Outcome::Idle
+        | Outcome::Budget
+        | Outcome::RateLimited { .. }
+        | Outcome::Auth
+        | Outcome::Crashed => StageState::Failed,
+    }
+}
+
+/// `1 note`, `2 notes`.
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+/// What an attempt said, in a few words.
+fn verdict_of(output: &Output, blocks: bool) -> String {
+    match output {
+        Output::Document { .. } => "document".to_owned(),
+        Output::Work { head, .. } => head.commit.short().to_owned(),
+        Output::Review {
+            verdict,
+            findings,
+            ledger,
+        } => {
+            let persist = ledger
+                .iter()
+                .filter(|row| row.state == LedgerRowState::Persists)
+                .count();
+            let count = findings.len().max(persist);
+            let found = match (blocks, count) {
+                (true, _) => counted(count, "finding"),
+                (false, 0) => "approved".to_owned(),
+                (false, notes) => format!("approved ({})", counted(notes, "note")),
+            };
+            // What it said and what it found contradict each other; what it found decides.
+            match (blocks, verdict) {
+                (true, Verdict::Approve) => format!("{found}, though it said approve"),
+                (false, Verdict::RequestChanges) => format!("{found}, though it asked for changes"),
+                (true, Verdict::RequestChanges) | (false, Verdict::Approve) => found,
+            }
+        }
+        Output::Decision { approved: true, .. } => "approved".to_owned(),
+        Output::Decision { reason, .. } => format!("rejected: {reason}"),
+        Output::Checks { evidence } => match evidence.first_failure() {
+            Some(failed) => format!("{} failed", failed.name),
+            None if evidence.results.is_empty() => "no check ran".to_owned(),
+            None => format!("{} passed", counted(evidence.results.len(), "check")),
+        },
+    }
+}
