@@ -1,0 +1,460 @@
+//! One line an event, for people: what stands above the live display, and everything there is without a terminal.
+
+use console::Style;
+use jiff::Timestamp;
+
+use super::text::{duration, elapsed_ms, one_line};
+use crate::event::view::{AttemptView, RunState, UnitState, UnitView, View, hold_sentence, outcome_word};
+use crate::event::{
+    CheckOutcome, EntryEnd, Event, Evidence, Outcome, Output, QueueEvent, Reason, Record, RunEvent, UnitEvent,
+};
+use crate::id::{Oid, UnitId};
+use crate::spec::Usd;
+
+/// Longest text taken over from outside into a line, in characters.
+const TEXT_CHARS_MAX: usize = 160;
+
+/// How lines are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineStyle {
+    /// Whether colour may be used; nothing is told by it alone.
+    pub color: bool,
+    /// Whether more than ASCII may be used.
+    pub unicode: bool,
+    /// Columns of the terminal.
+    pub width: usize,
+}
+
+impl LineStyle {
+    /// Without colour, in ASCII, for a file of 100 columns.
+    pub fn plain() -> Self {
+        Self {
+            color: false,
+            unicode: false,
+            width: 100,
+        }
+    }
+
+    /// The first in Unicode, the second in ASCII.
+    pub fn choose<'a>(&self, unicode: &'a str, ascii: &'a str) -> &'a str {
+        if self.unicode { unicode } else { ascii }
+    }
+
+    pub(super) fn arrow(&self) -> &'static str {
+        self.choose("→", "->")
+    }
+
+    pub(super) fn dot(&self) -> &'static str {
+        self.choose("·", "-")
+    }
+
+    pub(super) fn paint(&self, style: Style, text: &str) -> String {
+        if self.color {
+            style.force_styling(true).apply_to(text).to_string()
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// How an event is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tone {
+    Good,
+    Bad,
+    Attention,
+}
+
+impl Tone {
+    fn style(self) -> Style {
+        match self {
+            Self::Good => Style::new().green().bold(),
+            Self::Bad => Style::new().red().bold(),
+            Self::Attention => Style::new().yellow().bold(),
+        }
+    }
+}
+
+/// The line that opens a run. `isolation` says what the agents are shut into, `none` included.
+pub fn header(view: &View, isolation: &str, style: LineStyle) -> String {
+    let run = &view.run;
+    let id = run.id.as_ref().map_or("r-?", |id| id.as_str());
+    let base = run.base.as_ref().map_or("?", Oid::short);
+    let dot = style.dot();
+    let budget = run
+        .budget
+        .map_or("no budget".to_owned(), |budget| budget.to_string());
+    let waived = if run.waived {
+        format!(" {dot} lands unverified")
+    } else {
+        String::new()
+    };
+    format!(
+        "    {} {id} {} @ {base} {} {} {dot} {} {dot} sandbox {isolation} {dot} {budget}{waived}",
+        style.paint(Style::new().bold(), "Run"),
+        one_line(&run.file, TEXT_CHARS_MAX),
+        style.arrow(),
+        one_line(&run.target, TEXT_CHARS_MAX),
+        plural(view.counts.total(), "unit"),
+    )
+}
+
+/// The line that closes a run.
+pub fn footer(view: &View, now: Timestamp, style: LineStyle) -> String {
+    let (word, tone) = match view.run.state {
+        RunState::Finished if view.counts.done() == view.counts.total() => ("Done", Tone::Good),
+        RunState::Finished => ("Done", Tone::Attention),
+        RunState::Running => ("Running", Tone::Good),
+        RunState::Paused => ("Paused", Tone::Attention),
+        RunState::Interrupted => ("Stopped", Tone::Attention),
+    };
+    let word = style.paint(tone.style(), &format!("{word:>7}"));
+    format!("{word} {}", totals(view, now, style))
+}
+
+/// One line for a log that is read while nothing happens.
+pub fn heartbeat(view: &View, now: Timestamp) -> String {
+    let running: Vec<String> = view
+        .running()
+        .map(|(unit, attempt)| {
+            format!(
+                "{}/{} {}",
+                unit.id,
+                attempt.stage,
+                duration(elapsed_ms(attempt.started_at, now))
+            )
+        })
+        .collect();
+    let running = if running.is_empty() {
+        "nothing runs".to_owned()
+    } else {
+        running.join(", ")
+    };
+    format!("    ... {} - {running}", totals(view, now, LineStyle::plain()))
+}
+
+/// `2/6 done · 1 landed · 1 evicted · queue 0 · 6m51s · $2.31/$20.00`.
+pub(super) fn totals(view: &View, now: Timestamp, style: LineStyle) -> String {
+    let mut parts = vec![format!("{}/{} done", view.counts.done(), view.counts.total())];
+    for state in UnitState::ALL {
+        let count = view.counts.of(*state);
+        if count > 0 && !matches!(state, UnitState::Waiting | UnitState::Ready | UnitState::Queued) {
+            parts.push(format!("{count} {}", state.as_str()));
+        }
+    }
+    parts.push(format!("queue {}", view.queue_length()));
+    if let Some(from) = view.run.started_at {
+        parts.push(duration(elapsed_ms(from, view.run.finished_at.unwrap_or(now))));
+    }
+    let budget = view
+        .run
+        .budget
+        .map(|budget| format!("/{budget}"))
+        .unwrap_or_default();
+    parts.push(format!("{}{budget}", view.run.cost));
+    parts.join(&format!(" {} ", style.dot()))
+}
+
+/// The lines for an event, or `None` when it is no news for a person. `view` has taken the event in.
+pub fn event_line(record: &Record, view: &View, style: LineStyle) -> Option<String> {
+    let line = Lines { record, view, style };
+    match &record.event {
+        Event::Run(event) => line.run(event),
+        Event::Unit(scoped) => line.unit(&scoped.unit, &scoped.what),
+        Event::Queue(event) => line.queue(event),
+    }
+}
+
+/// What every line needs.
+struct Lines<'a> {
+    record: &'a Record,
+    view: &'a View,
+    style: LineStyle,
+}
+
+impl Lines<'_> {
+    /// `word [  time] unit      text`.
+    fn compose(&self, tone: Tone, word: &str, ms: Option<u64>, unit: &str, text: &str) -> String {
+        let word = self.style.paint(tone.style(), &format!("{word:>7}"));
+        let time = ms.map_or_else(String::new, duration);
+        format!("{word} [{time:>7}] {unit:<9} {text}")
+            .trim_end()
+            .to_owned()
+    }
+
+    /// Time since the unit's work began.
+    fn unit_ms(&self, unit: &UnitId) -> Option<u64> {
+        let from = self.view.unit(unit)?.started_at?;
+        Some(elapsed_ms(from, self.record.at))
+    }
+
+    fn of_unit(&self, tone: Tone, word: &str, unit: &UnitId, text: &str) -> String {
+        self.compose(tone, word, self.unit_ms(unit), unit.as_str(), text)
+    }
+
+    fn mark(&self, tone: Tone) -> &'static str {
+        match tone {
+            Tone::Good => self.style.choose("✓", "ok"),
+            Tone::Bad => self.style.choose("✗", "x"),
+            Tone::Attention => self.style.choose("•", "*"),
+        }
+    }
+
+    fn run(&self, event: &RunEvent) -> Option<String> {
+        let RunEvent::PreflightEnded { evidence, .. } = event else {
+            return None;
+        };
+        let tone = if evidence.passed() { Tone::Good } else { Tone::Bad };
+        let ms = evidence.results.iter().map(|result| result.duration_ms).sum();
+        let target = one_line(&self.view.run.target, TEXT_CHARS_MAX);
+        let text = format!("preflight  {}", evidence_text(evidence));
+        Some(self.compose(tone, self.mark(tone), Some(ms), &target, &text))
+    }
+
+    fn unit(&self, id: &UnitId, event: &UnitEvent) -> Option<String> {
+        let unit = self.view.unit(id)?;
+        match event {
+            UnitEvent::AttemptEnded {
+                outcome,
+                output,
+                usage,
+                ..
+            } => self.attempt(unit, *outcome, output.as_ref(), usage.cost),
+            UnitEvent::GateOpened { .. } => {
+                let text = format!("waits for a person {} pipeline approve {id}", self.style.dot());
+                Some(self.of_unit(Tone::Attention, "HELD", id, &text))
+            }
+            UnitEvent::GateDecided { approved, message } => {
+                let tone = if *approved { Tone::Good } else { Tone::Bad };
+                let word = if *approved { "approved" } else { "rejected" };
+                let said = message
+                    .as_deref()
+                    .map(|m| format!(": {}", one_line(m, TEXT_CHARS_MAX)));
+                let text = format!("gate       {word} by a person{}", said.unwrap_or_default());
+                Some(self.of_unit(tone, self.mark(tone), id, &text))
+            }
+            UnitEvent::UnitPublished => {
+                Some(self.of_unit(Tone::Good, self.mark(Tone::Good), id, "published"))
+            }
+            UnitEvent::UnitEvicted { reason, sentence } => self.evicted(unit, *reason, sentence),
+            UnitEvent::UnitBlocked { on } => {
+                let text = format!("waits for {on}, which did not land");
+                Some(self.of_unit(Tone::Attention, "BLOCKED", id, &text))
+            }
+            UnitEvent::UnitKept { commit, from } => {
+                let text = format!("landed as {} in {from}, kept", commit.short());
+                Some(self.of_unit(Tone::Good, self.mark(Tone::Good), id, &text))
+            }
+            UnitEvent::UnitDiscarded => {
+                Some(self.of_unit(Tone::Attention, self.mark(Tone::Attention), id, "discarded"))
+            }
+            UnitEvent::UnitRetried { .. } => {
+                Some(self.of_unit(Tone::Attention, self.mark(Tone::Attention), id, "starts afresh"))
+            }
+            UnitEvent::UnitStarted { .. }
+            | UnitEvent::AttemptStarted { .. }
+            | UnitEvent::StageSkipped { .. }
+            | UnitEvent::UnitApproved { .. }
+            | UnitEvent::UnitUnblocked
+            | UnitEvent::UnitResolved { .. } => None,
+        }
+    }
+
+    fn attempt(
+        &self,
+        unit: &UnitView,
+        outcome: Outcome,
+        output: Option<&Output>,
+        cost: Option<Usd>,
+    ) -> Option<String> {
+        // An outcome that the view did not take in belongs to an attempt that is no longer current.
+        let ended = |attempt: &&AttemptView| attempt.finished_at == Some(self.record.at);
+        let attempt = unit.attempts.iter().rev().find(ended)?;
+        let tone = tone_of(outcome, attempt.blocks);
+        let text = match (outcome, &attempt.verdict) {
+            (Outcome::Ok, Some(verdict)) => one_line(verdict, TEXT_CHARS_MAX),
+            (Outcome::Ok, None) => "done".to_owned(),
+            (other, _) => {
+                let detail = attempt
+                    .detail
+                    .as_deref()
+                    .map(|d| format!(": {}", one_line(d, TEXT_CHARS_MAX)));
+                format!("{}{}", outcome_word(other), detail.unwrap_or_default())
+            }
+        };
+        let next = if attempt.blocks && leads_to_fix(output) && unit.fixes_used < self.view.run.rounds_max {
+            let (number, most) = (unit.fixes_used + 1, self.view.run.rounds_max);
+            format!(" {} fix {number}/{most}", self.style.arrow())
+        } else {
+            String::new()
+        };
+        let text = format!("{text}{next}");
+        let cost = cost
+            .filter(|cost| cost.micros > 0)
+            .map(|cost| cost.to_string())
+            .unwrap_or_default();
+        let text = format!("{:<10} {text:<39} {cost}", attempt.stage);
+        Some(self.compose(
+            tone,
+            self.mark(tone),
+            attempt.duration_ms,
+            unit.id.as_str(),
+            &text,
+        ))
+    }
+
+    /// An eviction may be recorded twice, by the queue and for the unit; the first is the news.
+    fn evicted(&self, unit: &UnitView, reason: Reason, sentence: &str) -> Option<String> {
+        if unit.ended_seq != Some(self.record.seq) {
+            return None;
+        }
+        let sentence = one_line(sentence, TEXT_CHARS_MAX);
+        let text = format!(
+            "{reason}: {sentence} {} pipeline show {}",
+            self.style.dot(),
+            unit.id
+        );
+        Some(self.of_unit(Tone::Bad, "EVICTED", &unit.id, &text))
+    }
+
+    fn queue(&self, event: &QueueEvent) -> Option<String> {
+        match event {
+            QueueEvent::Landed { units, evidence, .. } => {
+                let total = self.view.counts.total();
+                let first = self.view.counts.done() + 1;
+                let first = first.saturating_sub(u32::try_from(units.len()).unwrap_or(0));
+                let unproved = if evidence.is_none() { " unverified" } else { "" };
+                let lines: Vec<String> = (first..)
+                    .zip(units)
+                    .map(|(number, landed)| {
+                        let target = one_line(&self.view.run.target, TEXT_CHARS_MAX);
+                        let (commit, arrow) = (landed.commit.short(), self.style.arrow());
+                        let text = format!("{commit} {arrow} {target} ({number}/{total}){unproved}");
+                        self.of_unit(Tone::Good, "LANDED", &landed.unit, &text)
+                    })
+                    .collect();
+                (!lines.is_empty()).then(|| lines.join("\n"))
+            }
+            QueueEvent::EntryHeld { unit, hold } => {
+                let text = one_line(&hold_sentence(hold), TEXT_CHARS_MAX);
+                Some(self.of_unit(Tone::Attention, "HELD", unit, &text))
+            }
+            QueueEvent::FlakeSeen { unit, check } => {
+                let text = format!(
+                    "{} failed, then passed on the same tree",
+                    one_line(check, TEXT_CHARS_MAX)
+                );
+                Some(self.of_unit(Tone::Attention, "FLAKY", unit, &text))
+            }
+            QueueEvent::SentBack {
+                unit,
+                reason,
+                evidence,
+            } => {
+                let text = format!(
+                    "queue      {reason}: {}, back to its author",
+                    evidence_text(evidence)
+                );
+                Some(self.of_unit(Tone::Bad, self.mark(Tone::Bad), unit, &text))
+            }
+            QueueEvent::EntryLeft { unit, end } => self.left(unit, end),
+            QueueEvent::BaseRed { check, .. } => {
+                let target = one_line(&self.view.run.target, TEXT_CHARS_MAX);
+                let text = format!(
+                    "{} fails on the target itself; nobody is charged",
+                    one_line(check, TEXT_CHARS_MAX)
+                );
+                Some(self.compose(Tone::Bad, "HELD", None, &target, &text))
+            }
+            QueueEvent::SafetyStop { reason, sentence } => {
+                let text = format!("{reason}: {}", one_line(sentence, TEXT_CHARS_MAX));
+                Some(self.compose(Tone::Bad, "STOPPED", None, "queue", &text))
+            }
+            QueueEvent::TargetMoved { to, .. } => {
+                let target = one_line(&self.view.run.target, TEXT_CHARS_MAX);
+                let text = format!("moved to {} by somebody else; the queue follows", to.short());
+                Some(self.compose(Tone::Attention, self.mark(Tone::Attention), None, &target, &text))
+            }
+            QueueEvent::CheckoutFollowed { left, .. } if !left.is_empty() => {
+                let text = format!(
+                    "left as they were in the checkout: {}",
+                    one_line(&left.join(", "), TEXT_CHARS_MAX)
+                );
+                let target = one_line(&self.view.run.target, TEXT_CHARS_MAX);
+                Some(self.compose(Tone::Attention, self.mark(Tone::Attention), None, &target, &text))
+            }
+            QueueEvent::Enqueued { .. }
+            | QueueEvent::CandidateBuilt { .. }
+            | QueueEvent::IntegrationFailed { .. }
+            | QueueEvent::VerifyStarted { .. }
+            | QueueEvent::VerifyEnded { .. }
+            | QueueEvent::LandIntended { .. }
+            | QueueEvent::CheckoutFollowed { .. }
+            | QueueEvent::LandRefused { .. }
+            | QueueEvent::EntryReleased { .. }
+            | QueueEvent::EntryCharged { .. } => None,
+        }
+    }
+
+    fn left(&self, id: &UnitId, end: &EntryEnd) -> Option<String> {
+        let unit = self.view.unit(id)?;
+        match end {
+            EntryEnd::AlreadyLanded => {
+                let text = "everything it brings is on the target already";
+                Some(self.of_unit(Tone::Good, "LANDED", id, text))
+            }
+            EntryEnd::Evicted { reason, sentence, .. } => self.evicted(unit, *reason, sentence),
+            EntryEnd::Cancelled => None,
+        }
+    }
+}
+
+/// A line for an attempt that has been silent for long.
+pub fn slow_line(unit: &str, stage: &str, idle_ms: u64, style: LineStyle) -> String {
+    let word = style.paint(Tone::Attention.style(), "   SLOW");
+    format!("{word} [{:>7}] {unit:<9} {stage:<10} silent", duration(idle_ms))
+}
+
+fn tone_of(outcome: Outcome, blocks: bool) -> Tone {
+    match outcome {
+        Outcome::Interrupted => Tone::Attention,
+        Outcome::Ok if !blocks => Tone::Good,
+        _ => Tone::Bad,
+    }
+}
+
+/// Whether it is a review that speaks: after other judges it is the unit's tier that knows what comes next.
+fn leads_to_fix(output: Option<&Output>) -> bool {
+    matches!(output, Some(Output::Review { .. }))
+}
+
+/// `test failed`, `3 checks passed`.
+pub(super) fn evidence_text(evidence: &Evidence) -> String {
+    let count = u32::try_from(evidence.results.len()).unwrap_or(u32::MAX);
+    match evidence.first_failure() {
+        Some(result) => format!(
+            "{} {}",
+            one_line(&result.name, TEXT_CHARS_MAX),
+            check_word(result.outcome)
+        ),
+        None if count == 0 => "no check ran".to_owned(),
+        None => format!("{} passed", plural(count, "check")),
+    }
+}
+
+/// The word for the outcome of a check.
+pub(super) fn check_word(outcome: CheckOutcome) -> &'static str {
+    match outcome {
+        CheckOutcome::Passed => "passed",
+        CheckOutcome::Failed => "failed",
+        CheckOutcome::TimedOut => "timed out",
+        CheckOutcome::Skipped => "skipped",
+        CheckOutcome::Infrastructure => "could not be run",
+        CheckOutcome::Interrupted => "interrupted",
+    }
+}
+
+pub(super) fn plural(count: u32, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
