@@ -1,1 +1,217 @@
-//! The dispatcher.
+//! The one process that owns a repository's store while it runs.
+//!
+//! One dispatcher task owns the state of the run. It receives what happened, asks the pure core what follows,
+//! writes the decision down, and only then acts (`dispatch.rs`). Attempts run beside it as tasks of their own
+//! and hand back one event each; they never touch the state. So events have one order, the journal's.
+//!
+//! **Architecture Invariant:** nothing outside this module writes a run's state, and nothing is shown before it
+//! is in the journal.
+
+mod attempt;
+mod dispatch;
+mod interpret;
+mod landing;
+mod recovery;
+pub mod steer;
+mod verify;
+
+pub use interpret::LandedChanges;
+pub use verify::verify_key;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::agent::{self, Templates};
+use crate::event::{Event, Record, RunEvent, StopCause};
+use crate::git::{self, Identity, Repository};
+use crate::id::{NameError, RunId, UnitId};
+use crate::port::{Activity, Clock, Launcher, Stop};
+use crate::run::{IllegalEvent, State};
+use crate::spec::Pipeline;
+use crate::store::{Store, StoreError};
+
+/// Everything the engine works with. One value per process, shared by every attempt.
+pub struct Tools {
+    /// The repository.
+    pub repository: Repository,
+    /// Makes attempts.
+    pub launcher: Arc<dyn Launcher>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Prompts.
+    pub templates: Templates,
+    /// The person whose name is on the commits.
+    pub identity: Identity,
+    /// Values of the variables that agents ask for by `pass_env`, from the person's environment.
+    pub pass_env: BTreeMap<String, String>,
+    /// Makes fences around untrusted text unguessable.
+    pub seed: u64,
+    /// Paths that checks, set-up and agents name: protected like the pipeline file itself.
+    pub protected: Vec<String>,
+    /// What the units that landed changed.
+    pub landed: LandedChanges,
+}
+
+/// Told of everything that happens, in order, after it is in the journal.
+pub trait Observer: Send {
+    /// An event of an earlier engine was read from the journal.
+    fn replayed(&mut self, record: &Record);
+    /// An event was recorded.
+    fn recorded(&mut self, record: &Record);
+    /// A running attempt did something worth showing.
+    fn activity(&mut self, activity: &Activity);
+    /// Something worth telling that is no event of the run.
+    fn note(&mut self, text: &str);
+}
+
+/// How a run is to be carried out; what the command line says.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Run even when the checks fail on the target's tip.
+    pub skip_preflight: bool,
+    /// Only these units, which contain what they need; `None` means all.
+    pub only: Option<Arc<BTreeSet<UnitId>>>,
+    /// Stop starting work after this long.
+    pub time_limit: Option<std::time::Duration>,
+}
+
+/// Why the engine could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store failed: disk full, read-only, corrupt. The text of the source names file and remedy.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// git failed.
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    /// The journal does not fit the pipeline: it was not written by this program, or the program has a bug.
+    #[error("the journal of run {run} cannot be replayed: {source}")]
+    Replay {
+        /// The run.
+        run: RunId,
+        /// The event and the reason.
+        source: IllegalEvent,
+    },
+    /// A prompt could not be rendered.
+    #[error(transparent)]
+    Agent(#[from] agent::AgentError),
+    /// A pattern of the guards is malformed; a guard that cannot be evaluated must not pass.
+    #[error(transparent)]
+    Pattern(#[from] crate::unit::guards::PatternError),
+    /// A name in the store is not one of ours.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The checks could not be run on the target: no worktree, set-up failed, disk full.
+    #[error("the checks cannot be run on the target: {0}")]
+    Preflight(String),
+    /// A task of ours panicked.
+    #[error("a task of the engine failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// The engine of one run.
+pub struct Engine {
+    run: RunId,
+    state: State,
+    store: Store,
+    tools: Arc<Tools>,
+    observer: Box<dyn Observer>,
+    options: Options,
+    /// The hash of each unit's inputs, for trailers.
+    inputs: BTreeMap<UnitId, String>,
+    tasks: JoinSet<dispatch::Done>,
+    /// One sender per attempt or verification under way, by fence.
+    stops: BTreeMap<u64, watch::Sender<Stop>>,
+    activity: mpsc::Sender<Activity>,
+    activity_of_attempts: mpsc::Receiver<Activity>,
+    stopping: Option<StopCause>,
+}
+
+/// Activity lines that may wait to be shown; more are dropped by the attempts.
+const ACTIVITY_LINES_MAX: usize = 256;
+
+impl Engine {
+    /// Takes up a run: replays its journal, records that a new engine has it, and settles what an engine that
+    /// died left half-done.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or replayed, or the store cannot be written.
+    pub async fn take_up(
+        run: RunId,
+        pipeline: Arc<Pipeline>,
+        environment: String,
+        mut store: Store,
+        tools: Arc<Tools>,
+        options: Options,
+        observer: Box<dyn Observer>,
+    ) -> Result<Self, EngineError> {
+        let mut state = State::new(Arc::clone(&pipeline), environment);
+        let records = store.load(&run)?;
+        for record in &records {
+            state.apply(record).map_err(|source| EngineError::Replay {
+                run: run.clone(),
+                source,
+            })?;
+        }
+        let inputs = crate::run::inputs(&pipeline);
+        let (activity, activity_of_attempts) = mpsc::channel(ACTIVITY_LINES_MAX);
+        let mut engine = Self {
+            run,
+            state,
+            store,
+            tools,
+            observer,
+            options,
+            inputs,
+            tasks: JoinSet::new(),
+            stops: BTreeMap::new(),
+            activity,
+            activity_of_attempts,
+            stopping: None,
+        };
+        for record in &records {
+            engine.observer.replayed(record);
+        }
+        engine.check_rows(&records)?;
+        engine.record(&[Event::Run(RunEvent::EngineStarted {
+            epoch: engine.state.epoch() + 1,
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })])?;
+        engine.recover().await?;
+        Ok(engine)
+    }
+
+    /// Writes events down, folds them into the state, and shows them; in this order.
+    fn record(&mut self, events: &[Event]) -> Result<(), EngineError> {
+        let now = self.tools.clock.now();
+        let rows = self.rows_of(events);
+        let records = self.store.commit(&self.run, now, events, &rows)?;
+        for record in &records {
+            self.state.apply(record).map_err(|source| EngineError::Replay {
+                run: self.run.clone(),
+                source,
+            })?;
+            self.observer.recorded(record);
+        }
+        Ok(())
+    }
+
+    /// Lets go of the run without driving it, and hands the store back.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn release(mut self) -> Result<Store, EngineError> {
+        let why = StopCause::Signal;
+        self.record(&[Event::Run(RunEvent::EngineStopped { why })])?;
+        Ok(self.store)
+    }
+
+    /// The state of the run, for those who ask when it is over.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+}

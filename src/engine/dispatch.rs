@@ -1,0 +1,362 @@
+//! The dispatcher: receive, decide, write down, act.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Engine, EngineError, attempt, verify};
+use crate::event::{
+    CheckOutcome, Event, Evidence, QueueEvent, RunEvent, StopCause, UnitEvent, UnitScoped, VerifyPurpose,
+};
+use crate::id::{Oid, UnitId};
+use crate::port::Stop;
+use crate::queue::Tip;
+use crate::run::{Effect, Facts, Verification};
+use crate::unit;
+
+/// How often the target is looked at while nothing happens: a person's commit there is an event, too.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+/// What a task of the engine came to.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// Of the attempt or verification.
+    pub(super) fence: u64,
+    /// What to record.
+    pub(super) event: Event,
+}
+
+impl Engine {
+    /// Drives the run until nothing is left to do, a person must act, or `stop` says so.
+    ///
+    /// # Errors
+    /// When the store or git fails. What was recorded stays; the same command continues.
+    pub async fn run(&mut self, mut stop: watch::Receiver<Stop>) -> Result<StopCause, EngineError> {
+        let began = tokio::time::Instant::now();
+        let deadline = self.options.time_limit.and_then(|limit| began.checked_add(limit));
+        if let Some(cause) = self.preflight(&mut stop).await? {
+            return self.let_go(cause);
+        }
+        loop {
+            let settled = self.settle().await?;
+            // What nobody waits for any more is being ended; its cost is still recorded, its worktree removed.
+            if let Some(cause) = settled.stop.filter(|_| self.tasks.is_empty()) {
+                return self.let_go(cause);
+            }
+            let wake = tokio::time::Instant::now() + settled.sleep.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
+            self.wait(&mut stop, wake, deadline).await?;
+        }
+    }
+
+    /// Waits for something to decide upon, and takes it in. Activity is shown on the way.
+    async fn wait(
+        &mut self,
+        stop: &mut watch::Receiver<Stop>,
+        wake: tokio::time::Instant,
+        deadline: Option<tokio::time::Instant>,
+    ) -> Result<(), EngineError> {
+        loop {
+            tokio::select! {
+                biased;
+                level = told(stop) => self.stop_work(level),
+                Some(done) = self.tasks.join_next() => self.receive(done?)?,
+                Some(activity) = self.activity_of_attempts.recv() => {
+                    self.observer.activity(&activity);
+                    continue;
+                }
+                () = tokio::time::sleep_until(wake) => {}
+                () = at(deadline), if self.stopping.is_none() => {
+                    self.stopping = Some(StopCause::TimeLimit);
+                }
+            }
+            return Ok(());
+        }
+    }
+
+    /// Tells everything under way to end, because a signal asked for it.
+    fn stop_work(&mut self, level: Stop) {
+        self.stopping = Some(StopCause::Signal);
+        for sender in self.stops.values() {
+            sender.send_replace(level);
+        }
+    }
+
+    fn receive(&mut self, done: Done) -> Result<(), EngineError> {
+        self.stops.remove(&done.fence);
+        let needs_login = matches!(
+            &done.event,
+            Event::Unit(UnitScoped {
+                what: UnitEvent::AttemptEnded {
+                    outcome: crate::event::Outcome::Auth,
+                    ..
+                },
+                ..
+            })
+        );
+        self.record(&[done.event])?;
+        if needs_login {
+            self.stopping = Some(self.stopping.unwrap_or(StopCause::Environment));
+        }
+        Ok(())
+    }
+
+    /// Decides and acts until there is nothing to do but wait.
+    async fn settle(&mut self) -> Result<Settled, EngineError> {
+        let mut facts = self.facts().await?;
+        loop {
+            facts.now = self.tools.clock.now();
+            let effects = self.state.decide(&facts);
+            let mut settled = Settled::default();
+            let mut records = Vec::new();
+            let mut acted = false;
+            let mut took_time = false;
+            for effect in effects {
+                match effect {
+                    Effect::Record(event) => records.push(event),
+                    Effect::Integrate { base, units } => {
+                        took_time = true;
+                        self.integrate(base, units).await?;
+                    }
+                    Effect::Land(verified) => {
+                        took_time = true;
+                        self.land(&verified).await?;
+                    }
+                    Effect::Reuse {
+                        commit,
+                        purpose,
+                        evidence,
+                    } => {
+                        acted = true;
+                        self.reuse(commit, purpose, evidence)?;
+                    }
+                    Effect::Verify(verification) => self.start_verification(&verification)?,
+                    Effect::Attempt { unit, start } => self.start_attempt(unit, start)?,
+                    Effect::Wake(at) => {
+                        let wait = Duration::try_from(at.duration_since(facts.now)).unwrap_or_default();
+                        settled.sleep = Some(wait.max(Duration::from_millis(1)));
+                    }
+                    Effect::Stop(cause) => settled.stop = Some(self.cause_of_stop(cause)),
+                }
+            }
+            // Decisions that come together are about different units: one write, one flush.
+            if !records.is_empty() {
+                self.record(&records)?;
+            }
+            self.break_off_moot();
+            if took_time {
+                facts = self.facts().await?;
+            } else if !acted && records.is_empty() {
+                return Ok(settled);
+            }
+        }
+    }
+
+    /// What comes to its end is finished, and what is unsafe is unsafe, whatever asked for a stop meanwhile.
+    fn cause_of_stop(&self, cause: StopCause) -> StopCause {
+        match cause {
+            StopCause::Finished | StopCause::Safety => cause,
+            StopCause::Signal
+            | StopCause::Budget
+            | StopCause::TimeLimit
+            | StopCause::Human
+            | StopCause::BaseRed
+            | StopCause::Environment => self.stopping.unwrap_or(cause),
+        }
+    }
+
+    /// Ends what nobody waits for any more: judges of a head that is replaced, verifications of a base that moved.
+    fn break_off_moot(&self) {
+        let moot = self.state.queue().moot();
+        for (fence, sender) in &self.stops {
+            if moot.contains(fence) || !self.state.is_under_way(*fence) {
+                sender.send_if_modified(|level| {
+                    let rises = *level < Stop::Gently;
+                    *level = (*level).max(Stop::Gently);
+                    rises
+                });
+            }
+        }
+    }
+
+    /// Looks at the world.
+    pub(super) async fn facts(&self) -> Result<Facts, EngineError> {
+        let repository = self.tools.repository.clone();
+        let target = self.target().to_owned();
+        let expected = self.state.queue().expected_tip().cloned();
+        let (tip, continues) = blocking(move || -> Result<_, crate::git::Error> {
+            let Some(tip) = repository.tip(&target)? else {
+                return Ok((Tip::Missing, false));
+            };
+            let continues = match &expected {
+                Some(expected) if *expected != tip => repository.is_ancestor(expected, &tip)?,
+                Some(_) | None => true,
+            };
+            let tree = repository.tree_of(&tip)?;
+            Ok((Tip::At { commit: tip, tree }, continues))
+        })
+        .await??;
+        Ok(Facts {
+            now: self.tools.clock.now(),
+            tip,
+            tip_continues: continues,
+            draining: self.stopping.is_some(),
+            selection: self.options.only.clone(),
+        })
+    }
+
+    /// The target branch of the run.
+    pub(super) fn target(&self) -> &str {
+        &self
+            .state
+            .start()
+            .expect("a run that was taken up has started")
+            .target
+    }
+
+    fn start_attempt(&mut self, unit: UnitId, start: unit::Start) -> Result<(), EngineError> {
+        let fence = self.state.next_fence();
+        self.record(&[Event::Unit(UnitScoped {
+            unit: unit.clone(),
+            what: UnitEvent::AttemptStarted {
+                job: start.job.clone(),
+                round: start.round,
+                attempt: start.attempt,
+                fence,
+                agent: start.agent.clone(),
+                commit: start.commit.clone(),
+            },
+        })])?;
+        let attempt = attempt::Attempt::new(self, unit, start, fence);
+        let stop = self.stop_of(fence);
+        let activity = self.activity.clone();
+        self.tasks
+            .spawn(async move { attempt.perform(stop, activity).await });
+        Ok(())
+    }
+
+    /// Lets earlier evidence stand in for a verification.
+    fn reuse(&mut self, commit: Oid, purpose: VerifyPurpose, evidence: Evidence) -> Result<(), EngineError> {
+        let fence = self.state.next_fence();
+        self.record(&[
+            Event::Queue(QueueEvent::VerifyStarted {
+                commit,
+                purpose,
+                fence,
+            }),
+            Event::Queue(QueueEvent::VerifyEnded {
+                fence,
+                evidence,
+                reused: true,
+            }),
+        ])
+    }
+
+    fn start_verification(&mut self, verification: &Verification) -> Result<(), EngineError> {
+        let fence = self.state.next_fence();
+        self.record(&[Event::Queue(QueueEvent::VerifyStarted {
+            commit: verification.commit.clone(),
+            purpose: verification.purpose,
+            fence,
+        })])?;
+        let job = verify::Job::new(self, verification, fence);
+        let stop = self.stop_of(fence);
+        let activity = self.activity.clone();
+        self.tasks.spawn(async move {
+            let evidence = job.perform(stop, activity).await;
+            Done {
+                fence,
+                event: Event::Queue(QueueEvent::VerifyEnded {
+                    fence,
+                    evidence,
+                    reused: false,
+                }),
+            }
+        });
+        Ok(())
+    }
+
+    fn stop_of(&mut self, fence: u64) -> watch::Receiver<Stop> {
+        let (sender, receiver) = watch::channel(Stop::No);
+        self.stops.insert(fence, sender);
+        receiver
+    }
+
+    /// Runs the checks on the target's tip before money is spent, unless evidence for it exists.
+    async fn preflight(
+        &mut self,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Result<Option<StopCause>, EngineError> {
+        let Some(job) = verify::Job::preflight(self)? else {
+            return Ok(None);
+        };
+        let commit = job.commit().clone();
+        let (sender, receiver) = watch::channel(Stop::No);
+        let mut task = tokio::spawn(job.perform(receiver, self.activity.clone()));
+        let evidence = loop {
+            tokio::select! {
+                evidence = &mut task => break evidence?,
+                Some(activity) = self.activity_of_attempts.recv() => self.observer.activity(&activity),
+                level = told(stop) => {
+                    sender.send_replace(level);
+                    self.stopping = Some(StopCause::Signal);
+                }
+            }
+        };
+        if self.stopping.is_some() {
+            return Ok(self.stopping);
+        }
+        if let Some(broken) = evidence
+            .results
+            .iter()
+            .find(|row| row.outcome == CheckOutcome::Infrastructure)
+        {
+            return Err(EngineError::Preflight(broken.tail.clone()));
+        }
+        let passed = evidence.passed();
+        self.record(&[Event::Run(RunEvent::PreflightEnded { commit, evidence })])?;
+        Ok((!passed).then_some(StopCause::BaseRed))
+    }
+
+    /// Records that the engine is done with the run, for now or for good.
+    fn let_go(&mut self, cause: StopCause) -> Result<StopCause, EngineError> {
+        let complete = cause == StopCause::Finished && self.state.is_complete();
+        let finished = complete.then_some(Event::Run(RunEvent::RunFinished));
+        let stopped = Event::Run(RunEvent::EngineStopped { why: cause });
+        let events: Vec<Event> = finished.into_iter().chain([stopped]).collect();
+        self.record(&events)?;
+        Ok(cause)
+    }
+}
+
+/// What settling came to.
+#[derive(Default)]
+struct Settled {
+    sleep: Option<Duration>,
+    stop: Option<StopCause>,
+}
+
+/// Runs blocking work of git or of the file system off the async threads.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, tokio::task::JoinError> {
+    tokio::task::spawn_blocking(work).await
+}
+
+/// Waits for the next wish to stop; for ever when nobody is left to utter one.
+async fn told(stop: &mut watch::Receiver<Stop>) -> Stop {
+    while stop.changed().await.is_ok() {
+        let level = *stop.borrow_and_update();
+        if level != Stop::No {
+            return level;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Waits for a moment, or for ever.
+async fn at(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

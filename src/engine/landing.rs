@@ -1,0 +1,246 @@
+//! Integration and landing: the only place that moves the target.
+//!
+//! A landing is: look at the checkout that has the target, write the intent down, move the ref by
+//! compare-and-swap, write the landing down, bring the checkout's files along. The order is the crash-safety: an
+//! intent without an outcome is settled by looking at the target (see [`super::recovery`]).
+
+use std::path::{Path, PathBuf};
+
+use super::dispatch::blocking;
+use super::{Engine, EngineError};
+use crate::event::{Candidate, CandidateUnit, Conflict, Event, LandRefusal, Obstacle, QueueEvent};
+use crate::git::{Integration, Moved};
+use crate::id::{Oid, UnitId};
+use crate::queue::{IntegrateUnit, VerifiedCandidate};
+
+/// How long another git in the person's checkout is waited for.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Engine {
+    /// Puts units onto a base, in memory, and records what came of it.
+    pub(super) async fn integrate(
+        &mut self,
+        base: Oid,
+        units: Vec<IntegrateUnit>,
+    ) -> Result<(), EngineError> {
+        let mut onto = base.clone();
+        let mut built: Vec<CandidateUnit> = Vec::new();
+        let mut tree = None;
+        let strategy = self.state.pipeline().queue.strategy;
+        for unit in units {
+            let tools = std::sync::Arc::clone(&self.tools);
+            let message = self.message_of(&unit.unit);
+            let target = onto.clone();
+            let range = crate::git::IntegrateUnit {
+                head: unit.head.clone(),
+                base: unit.base.clone(),
+            };
+            let integration = blocking(move || {
+                tools
+                    .repository
+                    .integrate(&target, &range, strategy, &message, &tools.identity)
+            })
+            .await??;
+            match integration {
+                Integration::Built {
+                    commit,
+                    tree: of_commit,
+                } => {
+                    onto = commit.clone();
+                    tree = Some(of_commit);
+                    built.push(CandidateUnit {
+                        unit: unit.unit,
+                        generation: unit.generation,
+                        head: unit.head,
+                        commit,
+                    });
+                }
+                Integration::Obstacle(obstacle) => {
+                    let obstacle = self.with_landed_units(obstacle);
+                    return self.record(&[Event::Queue(QueueEvent::IntegrationFailed {
+                        unit: unit.unit,
+                        generation: unit.generation,
+                        base,
+                        obstacle,
+                    })]);
+                }
+            }
+        }
+        let Some(tree) = tree else { return Ok(()) };
+        let candidate = Candidate {
+            base,
+            strategy,
+            units: built,
+            commit: onto,
+            tree,
+        };
+        self.record(&[Event::Queue(QueueEvent::CandidateBuilt { candidate })])
+    }
+
+    /// The commit message of a unit's squash or merge.
+    fn message_of(&self, id: &UnitId) -> String {
+        let pipeline = self.state.pipeline();
+        let unit = pipeline
+            .units
+            .iter()
+            .find(|unit| unit.id == *id)
+            .expect("entries are units of the pipeline");
+        let identity = &self.tools.identity;
+        let signer = format!("{} <{}>", identity.name, identity.email);
+        crate::unit::commit_message(unit, &pipeline.commit, &self.run, &self.inputs[id], Some(&signer))
+    }
+
+    /// Names the unit of this run that landed the other side of each conflict.
+    fn with_landed_units(&self, obstacle: Obstacle) -> Obstacle {
+        let Obstacle::Conflict { conflicts } = obstacle else {
+            return obstacle;
+        };
+        let landed = self.landed_units();
+        let named = |conflict: Conflict| {
+            let by = |commit: &Oid| {
+                landed
+                    .iter()
+                    .find(|(_, at)| at == commit)
+                    .map(|(unit, _)| unit.clone())
+            };
+            Conflict {
+                landed_by: conflict.landed_as.as_ref().and_then(by),
+                ..conflict
+            }
+        };
+        Obstacle::Conflict {
+            conflicts: conflicts.into_iter().map(named).collect(),
+        }
+    }
+
+    /// The units of this run that have landed, with their commits on the target.
+    pub(super) fn landed_units(&self) -> Vec<(UnitId, Oid)> {
+        self.state
+            .queue()
+            .landed()
+            .iter()
+            .map(|landed| (landed.unit.clone(), landed.commit.clone()))
+            .collect()
+    }
+
+    /// Lands a verified candidate.
+    pub(super) async fn land(&mut self, verified: &VerifiedCandidate) -> Result<(), EngineError> {
+        let (from, to) = (verified.from().clone(), verified.to().clone());
+        let look = self.look_at_checkout(&from, &to).await?;
+        self.record(&[Event::Queue(QueueEvent::LandIntended {
+            commit: to.clone(),
+            from: from.clone(),
+            tree: verified.tree().clone(),
+            checkout: look.checkout.as_deref().map(|path| path.display().to_string()),
+        })])?;
+        match look.refusal {
+            Some(cause) => self.record(&[Event::Queue(QueueEvent::LandRefused { commit: to, cause })]),
+            None => self.swap(verified, look.checkout).await,
+        }
+    }
+
+    /// The compare-and-swap of an intended landing, and what follows from it.
+    pub(super) async fn swap(
+        &mut self,
+        verified: &VerifiedCandidate,
+        checkout: Option<PathBuf>,
+    ) -> Result<(), EngineError> {
+        let (from, to) = (verified.from().clone(), verified.to().clone());
+        let repository = self.tools.repository.clone();
+        let target = self.target().to_owned();
+        let reason = format!("pipeline: land {}", names(verified.units()));
+        let (old, new) = (from.clone(), to.clone());
+        let moved = blocking(move || {
+            let lock = repository.lock_target(&target)?;
+            repository.move_target(&lock, &old, &new, &reason)
+        })
+        .await??;
+        match moved {
+            Moved::Done => {
+                self.record(&[Event::Queue(verified.landed_event())])?;
+                self.follow(checkout, &from, &to).await
+            }
+            Moved::Elsewhere(tip) => {
+                // A target that is gone is seen by the next look at the world, which stops the run.
+                let cause = LandRefusal::BaseMoved {
+                    tip: tip.unwrap_or(from),
+                };
+                self.record(&[Event::Queue(QueueEvent::LandRefused { commit: to, cause })])
+            }
+        }
+    }
+
+    /// Whether a checkout has the target, and whether a person's work there is in the way.
+    pub(super) async fn look_at_checkout(&self, from: &Oid, to: &Oid) -> Result<Look, EngineError> {
+        let repository = self.tools.repository.clone();
+        let (target, from, to) = (self.target().to_owned(), from.clone(), to.clone());
+        Ok(blocking(move || -> Result<Look, crate::git::Error> {
+            let Some(checkout) = repository.checkout_of(&target)? else {
+                return Ok(Look::default());
+            };
+            // Once the target has moved, the checkout must follow: better to wait before.
+            repository.wait_for_index(&checkout, PATIENCE)?;
+            let paths = repository.obstacles_in_checkout(&checkout, &from, &to)?;
+            let refusal = (!paths.is_empty()).then(|| LandRefusal::TargetDirty {
+                checkout: checkout.display().to_string(),
+                paths,
+            });
+            Ok(Look {
+                checkout: Some(checkout),
+                refusal,
+            })
+        })
+        .await??)
+    }
+
+    /// Brings the files of the checkout that has the target along.
+    pub(super) async fn follow(
+        &mut self,
+        checkout: Option<PathBuf>,
+        from: &Oid,
+        to: &Oid,
+    ) -> Result<(), EngineError> {
+        let Some(checkout) = checkout else { return Ok(()) };
+        let repository = self.tools.repository.clone();
+        let target = self.target().to_owned();
+        let (old, new) = (from.clone(), to.clone());
+        let left = blocking(move || follow_in(&repository, &target, &checkout, &old, &new)).await??;
+        self.record(&[Event::Queue(QueueEvent::CheckoutFollowed {
+            to: to.clone(),
+            left,
+        })])
+    }
+}
+
+/// Brings the files along where the checkout still has the target: one that is gone, or is on another branch by
+/// now, is none of ours. Returns the paths that were left because they are a person's.
+fn follow_in(
+    repository: &crate::git::Repository,
+    target: &str,
+    checkout: &Path,
+    from: &Oid,
+    to: &Oid,
+) -> Result<Vec<String>, crate::git::Error> {
+    match repository.checkout_of(target)? {
+        Some(found) if found == checkout => {
+            repository.wait_for_index(checkout, PATIENCE)?;
+            repository.follow_in_checkout(checkout, from, to)
+        }
+        Some(_) | None => Ok(Vec::new()),
+    }
+}
+
+/// What was found where the target is checked out.
+#[derive(Default)]
+pub(super) struct Look {
+    pub(super) checkout: Option<PathBuf>,
+    pub(super) refusal: Option<LandRefusal>,
+}
+
+fn names(units: &[CandidateUnit]) -> String {
+    units
+        .iter()
+        .map(|unit| unit.unit.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
+}

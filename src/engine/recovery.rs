@@ -1,0 +1,185 @@
+//! What an engine that takes a run up does first: settle what another left half-done.
+//!
+//! | the other engine died | what is done |
+//! | --- | --- |
+//! | while an attempt or a verification ran | it is recorded as interrupted, costs nothing, and is made again |
+//! | between the intent to land and its outcome, target at `from` | the checkout is looked at again; it lands, or is refused and asked again |
+//! | the same, no target any more | it is refused, and the first decision stops the run |
+//! | the same, `to` is in the target | it is recorded as landed |
+//! | the same, target elsewhere | the entry is back in line, free of charge |
+//! | after the landing, before the checkout followed | the checkout follows now |
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{Engine, EngineError};
+use crate::event::{Event, Hold, LandRefusal, QueueEvent, Record, UnitEvent, UnitScoped};
+use crate::queue::{PendingLanding, Recovery, recover_landing};
+use crate::store::{Row, RowTree};
+
+impl Engine {
+    /// Settles what was left half-done.
+    pub(super) async fn recover(&mut self) -> Result<(), EngineError> {
+        let interruptions = self.state.interruptions();
+        if !interruptions.is_empty() {
+            self.observer.note(&match interruptions.len() {
+                1 => "an attempt was cut off when the last engine ended; it is made again".to_owned(),
+                count => {
+                    format!("{count} attempts were cut off when the last engine ended; they are made again")
+                }
+            });
+            self.record(&interruptions)?;
+        }
+        if let Some(pending) = self.state.queue().pending_landing().cloned() {
+            self.recover_landing(&pending).await?;
+        }
+        if let Some(landed) = self.state.queue().unfollowed().cloned() {
+            let checkout = PathBuf::from(&landed.checkout);
+            self.follow(Some(checkout), &landed.from, &landed.to).await?;
+        }
+        let facts = self.facts().await?;
+        let queue_facts = crate::queue::Facts {
+            tip: facts.tip,
+            tip_continues: facts.tip_continues,
+            slots_free: 0,
+            evidence: &|_, _| None,
+            known_green: &|_| false,
+            paused: true,
+        };
+        if let Some(restored) = self.state.queue().resume_after_stop(&queue_facts) {
+            self.observer
+                .note("the target holds again what landed on it; the run goes on");
+            self.record(&[Event::Queue(restored)])?;
+        }
+        self.release_held()
+    }
+
+    async fn recover_landing(&mut self, pending: &PendingLanding) -> Result<(), EngineError> {
+        let verified = &pending.verified;
+        let refused = |cause| {
+            let commit = verified.to().clone();
+            [Event::Queue(QueueEvent::LandRefused { commit, cause })]
+        };
+        let Some(tip) = self.tools.repository.tip(self.target())? else {
+            // The first decision stops the run for the target that is gone, once nothing is being landed.
+            let tip = verified.from().clone();
+            return self.record(&refused(LandRefusal::BaseMoved { tip }));
+        };
+        let is_in = self.tools.repository.is_ancestor(verified.to(), &tip)?;
+        match recover_landing(pending, &tip, is_in) {
+            Recovery::Continue => {
+                // The person has had their checkout to themselves since the intent was written.
+                let look = self.look_at_checkout(verified.from(), verified.to()).await?;
+                let intended = pending.checkout.as_ref().map(PathBuf::from);
+                match look.refusal {
+                    Some(cause) => self.record(&refused(cause)),
+                    None if look.checkout == intended => self.swap(verified, intended).await,
+                    None => self.record(&refused(LandRefusal::BaseMoved { tip })),
+                }
+            }
+            Recovery::RecordLanded => self.record(&[Event::Queue(verified.landed_event())]),
+            Recovery::Requeue => self.record(&refused(LandRefusal::BaseMoved { tip })),
+        }
+    }
+
+    /// A person has called again: what waited for them is looked at anew.
+    fn release_held(&mut self) -> Result<(), EngineError> {
+        let held: Vec<Event> = self
+            .state
+            .queue()
+            .entries()
+            .into_iter()
+            .filter(|entry| match &entry.status {
+                crate::queue::Status::Held(Hold::TargetDirty { .. }) => true,
+                crate::queue::Status::Held(Hold::BaseRed { .. })
+                | crate::queue::Status::Queued
+                | crate::queue::Status::Integrated
+                | crate::queue::Status::Verifying { .. }
+                | crate::queue::Status::Verified
+                | crate::queue::Status::Landing { .. } => false,
+            })
+            .map(|entry| Event::Queue(QueueEvent::EntryReleased { unit: entry.unit }))
+            .collect();
+        if held.is_empty() {
+            Ok(())
+        } else {
+            self.record(&held)
+        }
+    }
+
+    /// The rows of the store that the events change: a cache of the journal, by unit.
+    pub(super) fn rows_of(&self, events: &[Event]) -> Vec<Row> {
+        events.iter().flat_map(rows_of_event).collect()
+    }
+
+    /// Compares the store's rows with the journal, which is the truth.
+    pub(super) fn check_rows(&mut self, records: &[Record]) -> Result<(), EngineError> {
+        let mut expected = BTreeMap::new();
+        for row in records.iter().flat_map(|record| rows_of_event(&record.event)) {
+            match row.value {
+                Some(value) => drop(expected.insert((row.tree, row.key), value)),
+                None => drop(expected.remove(&(row.tree, row.key))),
+            }
+        }
+        let seq = records.last().map_or(0, |record| record.seq);
+        if let Some(note) = self.store.verify_rows(&self.run, &expected, seq)? {
+            self.observer.note(&note);
+        }
+        Ok(())
+    }
+}
+
+/// The rows an event sets or removes: entries of the queue by unit, evidence by tree and check set,
+/// leases by fence. Later events overwrite earlier ones, so the rows are a fold like any other.
+fn rows_of_event(event: &Event) -> Vec<Row> {
+    let row = |tree: RowTree, key: String, value: Option<Vec<u8>>| vec![Row { tree, key, value }];
+    let json = |event: &Event| serde_json::to_vec(event).expect("an event serialises");
+    match event {
+        Event::Run(_) => Vec::new(),
+        Event::Unit(UnitScoped { what, .. }) => match what {
+            UnitEvent::AttemptStarted { fence, .. } => {
+                row(RowTree::Leases, fence.to_string(), Some(json(event)))
+            }
+            UnitEvent::AttemptEnded { fence, .. } => row(RowTree::Leases, fence.to_string(), None),
+            UnitEvent::UnitStarted { .. }
+            | UnitEvent::StageSkipped { .. }
+            | UnitEvent::GateOpened { .. }
+            | UnitEvent::GateDecided { .. }
+            | UnitEvent::UnitApproved { .. }
+            | UnitEvent::UnitPublished
+            | UnitEvent::UnitEvicted { .. }
+            | UnitEvent::UnitBlocked { .. }
+            | UnitEvent::UnitUnblocked
+            | UnitEvent::UnitRetried { .. }
+            | UnitEvent::UnitResolved { .. }
+            | UnitEvent::UnitKept { .. }
+            | UnitEvent::UnitDiscarded => Vec::new(),
+        },
+        Event::Queue(queue) => match queue {
+            QueueEvent::Enqueued { unit, .. } => row(RowTree::Entries, unit.to_string(), Some(json(event))),
+            QueueEvent::SentBack { unit, .. } | QueueEvent::EntryLeft { unit, .. } => {
+                row(RowTree::Entries, unit.to_string(), None)
+            }
+            QueueEvent::Landed { units, .. } => units
+                .iter()
+                .flat_map(|landed| row(RowTree::Entries, landed.unit.to_string(), None))
+                .collect(),
+            QueueEvent::VerifyStarted { fence, .. } => {
+                row(RowTree::Leases, fence.to_string(), Some(json(event)))
+            }
+            QueueEvent::VerifyEnded { fence, .. } => row(RowTree::Leases, fence.to_string(), None),
+            QueueEvent::CandidateBuilt { .. }
+            | QueueEvent::IntegrationFailed { .. }
+            | QueueEvent::LandIntended { .. }
+            | QueueEvent::CheckoutFollowed { .. }
+            | QueueEvent::LandRefused { .. }
+            | QueueEvent::EntryHeld { .. }
+            | QueueEvent::EntryReleased { .. }
+            | QueueEvent::EntryCharged { .. }
+            | QueueEvent::FlakeSeen { .. }
+            | QueueEvent::TargetMoved { .. }
+            | QueueEvent::BaseRed { .. }
+            | QueueEvent::SafetyStop { .. } => Vec::new(),
+        },
+    }
+}

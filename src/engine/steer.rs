@@ -1,0 +1,199 @@
+//! What a person says about a unit while no engine runs: written to the journal, carried out by the next `run`.
+
+use std::sync::Arc;
+
+use crate::event::{Event, Head, Reason, Record, UnitEvent, UnitScoped};
+use crate::id::{Oid, RunId, UnitId};
+use crate::port::Clock;
+use crate::run::{IllegalEvent, State};
+use crate::spec::Pipeline;
+use crate::store::Store;
+use crate::unit::Phase;
+
+use super::EngineError;
+
+/// What a person wants of a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// Open gate: go on.
+    Approve,
+    /// Open gate: no, for this reason.
+    Reject {
+        /// Told to the author.
+        message: String,
+    },
+    /// Start afresh.
+    Retry {
+        /// Told to the author.
+        note: Option<String>,
+    },
+    /// Take the commit a person made.
+    Resolve {
+        /// Their commit.
+        head: Head,
+        /// The commit it stands on.
+        base: Oid,
+    },
+    /// Give it up.
+    Discard,
+}
+
+/// Why a wish cannot be written down.
+#[derive(Debug, thiserror::Error)]
+pub enum SteerError {
+    /// The unit is in no state for it.
+    #[error("`{unit}` is {state}: {why}")]
+    WrongState {
+        /// The unit.
+        unit: UnitId,
+        /// Where it is.
+        state: &'static str,
+        /// What would have to be.
+        why: &'static str,
+    },
+    /// The run has no such unit.
+    #[error("run {run} has no unit `{unit}`")]
+    NoUnit {
+        /// The run.
+        run: RunId,
+        /// The unit.
+        unit: String,
+    },
+    /// The store or the journal.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// A run that is opened to write a person's wishes into it.
+pub struct Desk {
+    run: RunId,
+    state: State,
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+impl Desk {
+    /// Opens a run that no engine has.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or replayed.
+    pub fn open(
+        run: RunId,
+        pipeline: Arc<Pipeline>,
+        mut store: Store,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, EngineError> {
+        let mut state = State::new(pipeline, String::new());
+        for record in store.load(&run)? {
+            state.apply(&record).map_err(|source| EngineError::Replay {
+                run: run.clone(),
+                source,
+            })?;
+        }
+        Ok(Self {
+            run,
+            state,
+            store,
+            clock,
+        })
+    }
+
+    /// The state of the run.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Writes a wish down.
+    ///
+    /// # Errors
+    /// When the unit is in no state for it; nothing is written then.
+    pub fn write(&mut self, unit: &UnitId, wish: Wish) -> Result<(), SteerError> {
+        let phase = self
+            .state
+            .unit(unit)
+            .ok_or_else(|| SteerError::NoUnit {
+                run: self.run.clone(),
+                unit: unit.to_string(),
+            })?
+            .phase();
+        let refuse = |why| SteerError::WrongState {
+            unit: unit.clone(),
+            state: phase.as_str(),
+            why,
+        };
+        let what = event_of(wish, phase).map_err(refuse)?;
+        let event = Event::Unit(UnitScoped {
+            unit: unit.clone(),
+            what,
+        });
+        let leaves_queue = self.state.queue().entry(unit).is_some();
+        let mut events = vec![event];
+        if leaves_queue {
+            let end = crate::event::EntryEnd::Cancelled;
+            let leave = crate::event::QueueEvent::EntryLeft {
+                unit: unit.clone(),
+                end,
+            };
+            events.insert(0, Event::Queue(leave));
+        }
+        self.rehearse(&events).map_err(|_| {
+            refuse(
+                "it is being landed, or is past that; `pipeline run` settles what an engine left half-done",
+            )
+        })?;
+        let records = self
+            .store
+            .commit(&self.run, self.clock.now(), &events, &[])
+            .map_err(EngineError::from)?;
+        for record in &records {
+            self.state.apply(record).map_err(|source| EngineError::Replay {
+                run: self.run.clone(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether the events fit the state. What is in the journal must be replayed for ever, so a wish that cannot be
+    /// true is found out before it is written.
+    fn rehearse(&self, events: &[Event]) -> Result<(), IllegalEvent> {
+        let mut state = self.state.clone();
+        for event in events {
+            let (at, event) = (self.clock.now(), event.clone());
+            state.apply(&Record { seq: 0, at, event })?;
+        }
+        Ok(())
+    }
+
+    /// Why a unit was evicted.
+    pub fn eviction(&self, unit: &UnitId) -> Option<(Reason, &str)> {
+        self.state.unit(unit)?.eviction()
+    }
+}
+
+/// The event that a wish for a unit in this phase becomes, or what would have to be.
+fn event_of(wish: Wish, phase: Phase) -> Result<UnitEvent, &'static str> {
+    Ok(match wish {
+        Wish::Approve if phase == Phase::Gated => UnitEvent::GateDecided {
+            approved: true,
+            message: None,
+        },
+        Wish::Reject { message } if phase == Phase::Gated => UnitEvent::GateDecided {
+            approved: false,
+            message: Some(message),
+        },
+        Wish::Approve | Wish::Reject { .. } => {
+            return Err("only a unit that waits at a gate can be approved or rejected");
+        }
+        Wish::Retry { .. } | Wish::Resolve { .. } | Wish::Discard if phase == Phase::Landed => {
+            return Err("what has landed stays landed; revert it with git if it must go");
+        }
+        Wish::Retry { .. } | Wish::Discard if phase == Phase::Discarded => {
+            return Err("it was given up; write it into the file under another id to do it after all");
+        }
+        Wish::Retry { note } => UnitEvent::UnitRetried { note },
+        Wish::Resolve { head, base } if phase == Phase::Evicted => UnitEvent::UnitResolved { head, base },
+        Wish::Resolve { .. } => return Err("only an evicted unit is resolved by hand"),
+        Wish::Discard => UnitEvent::UnitDiscarded,
+    })
+}
