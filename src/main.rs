@@ -1,3 +1,5 @@
 //! The binary: parses and calls.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    pipeline::cli::main()
+}

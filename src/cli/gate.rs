@@ -1,0 +1,52 @@
+//! `pipeline approve UNIT` and `pipeline reject UNIT`: a person decides at a gate.
+
+use super::RunChoice;
+use super::context::Context;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::steer::{tell_next, write_wish};
+use crate::engine::steer::Wish;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ApproveArgs {
+    /// The unit
+    unit: String,
+    #[command(flatten)]
+    choice: RunChoice,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RejectArgs {
+    /// The unit
+    unit: String,
+    /// Why; the author is told
+    #[arg(short, long)]
+    message: String,
+    #[command(flatten)]
+    choice: RunChoice,
+}
+
+pub(super) fn approve(context: &Context, args: &ApproveArgs) -> Result<Exit, Failure> {
+    let reading = context.read_run(args.choice.run.as_deref())?;
+    let unit = reading.unit_id(&args.unit)?;
+    let told = format!("`{unit}` is approved.");
+    write_wish(context, "approve", &reading, &unit, Wish::Approve, &told)?;
+    Ok(tell_next(&reading))
+}
+
+pub(super) fn reject(context: &Context, args: &RejectArgs) -> Result<Exit, Failure> {
+    let reading = context.read_run(args.choice.run.as_deref())?;
+    let unit = reading.unit_id(&args.unit)?;
+    let told = format!("`{unit}` is rejected.");
+    write_wish(
+        context,
+        "reject",
+        &reading,
+        &unit,
+        Wish::Reject {
+            message: args.message.clone(),
+        },
+        &told,
+    )?;
+    Ok(tell_next(&reading))
+}

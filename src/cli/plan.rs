@@ -1,0 +1,260 @@
+//! `pipeline plan FILE`: what a run would do. Starts nothing.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::context::{Context, Environment, Frozen, Screen, load_file, print, print_json, require_valid};
+use super::exit::Exit;
+use super::failure::Failure;
+use crate::dag::{self, UnitGraph};
+use crate::git::Repository;
+use crate::id::UnitId;
+use crate::run::order::{longest_stage_path, serialized};
+use crate::spec::{Adapter, Performer, Pipeline, Stage, StageKind, Tier, Verify};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The pipeline file
+    pub(super) file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Exit with 12 when there is something to do, with 0 when there is not
+    #[arg(long)]
+    pub(super) detailed_exitcode: bool,
+}
+
+pub(super) fn perform(environment: &Environment, args: &Args, screen: Screen) -> Result<Exit, Failure> {
+    let repository = Repository::discover(environment.cwd(), &environment.for_git()).ok();
+    let loaded = load_file(environment, repository.as_ref(), &args.file)?;
+    let frozen = require_valid(loaded, &args.file)?;
+    let pipeline = &frozen.pipeline;
+    let plan = Plan::of(pipeline);
+    if screen.json {
+        print_json(&plan.to_json(pipeline));
+    } else {
+        print(&plan.to_text(pipeline));
+    }
+    let something = !is_done(environment, &frozen)?;
+    Ok(if args.detailed_exitcode && something {
+        Exit::SomethingToDo
+    } else {
+        Exit::Done
+    })
+}
+
+/// Whether the latest run of the file is of this very pipeline and has nothing left to do.
+fn is_done(environment: &Environment, frozen: &Frozen) -> Result<bool, Failure> {
+    let Ok(context) = Context::discover(environment.clone()) else {
+        return Ok(false);
+    };
+    for run in context.runs()?.iter().rev() {
+        let earlier = context.read_frozen(run)?;
+        if earlier.pipeline.name == frozen.pipeline.name {
+            return Ok(earlier.hash() == frozen.hash() && context.read(run)?.view.is_settled());
+        }
+    }
+    Ok(false)
+}
+
+/// What can be said of a run before it starts.
+struct Plan {
+    waves: Vec<Vec<UnitId>>,
+    critical: Vec<UnitId>,
+    overlaps: Vec<dag::Overlap>,
+    /// Least and most attempts: every review content at once, or every fix round used.
+    attempts: (u64, u64),
+    commands: Vec<(String, String)>,
+}
+
+impl Plan {
+    fn of(pipeline: &Pipeline) -> Self {
+        let graph = UnitGraph::new(&pipeline.units, &serialized(pipeline));
+        let tier = |id: &UnitId| {
+            let unit = pipeline
+                .units
+                .iter()
+                .find(|unit| unit.id == *id)
+                .expect("a unit of the graph");
+            &pipeline.tiers[&unit.tier]
+        };
+        let attempts = pipeline.units.iter().fold((0, 0), |(least, most), unit| {
+            let (low, high) = attempts_of(&pipeline.tiers[&unit.tier], pipeline.limits.rounds);
+            (least + low, most + high)
+        });
+        Self {
+            waves: graph.waves(),
+            critical: graph.critical_path(|id| longest_stage_path(tier(id))),
+            overlaps: dag::overlaps(&pipeline.units, &crate::spec::patterns_may_overlap),
+            attempts,
+            commands: commands(pipeline),
+        }
+    }
+
+    fn to_json(&self, pipeline: &Pipeline) -> serde_json::Value {
+        let overlaps: Vec<_> = self
+            .overlaps
+            .iter()
+            .map(|o| json!({"units": [o.a, o.b], "patterns": [o.patterns.0, o.patterns.1]}))
+            .collect();
+        let commands: Vec<_> = self
+            .commands
+            .iter()
+            .map(|(who, line)| json!({"for": who, "command": line}))
+            .collect();
+        json!({
+            "schema": 1,
+            "name": pipeline.name,
+            "units": pipeline.units.len(),
+            "waves": self.waves,
+            "critical_path": self.critical,
+            "overlaps": overlaps,
+            "attempts": {"least": self.attempts.0, "most": self.attempts.1},
+            "commands": commands,
+            "waived": pipeline.verify == Verify::Waived,
+        })
+    }
+
+    fn to_text(&self, pipeline: &Pipeline) -> String {
+        let mut text = String::new();
+        let line = |text: &mut String, what: &str| writeln!(text, "{what}").expect("writing to a string");
+        let units = pipeline.units.len();
+        line(
+            &mut text,
+            &format!(
+                "{} · {units} unit{} · {} at once\n",
+                pipeline.name,
+                if units == 1 { "" } else { "s" },
+                pipeline.limits.parallel
+            ),
+        );
+        line(&mut text, "Waves (a unit starts when what it needs has landed):");
+        for (number, wave) in self.waves.iter().enumerate() {
+            line(&mut text, &format!("  {:>3}  {}", number + 1, join(wave)));
+        }
+        line(
+            &mut text,
+            &format!(
+                "\nCritical path: {}",
+                self.critical
+                    .iter()
+                    .map(UnitId::as_str)
+                    .collect::<Vec<_>>()
+                    .join(" → ")
+            ),
+        );
+        if !self.overlaps.is_empty() {
+            line(&mut text, "\nUnits that claim the same paths:");
+            for overlap in &self.overlaps {
+                let (a, b) = &overlap.patterns;
+                line(
+                    &mut text,
+                    &format!("  {} and {}: {a} and {b}", overlap.a, overlap.b),
+                );
+            }
+        }
+        line(&mut text, "\nStages:");
+        for unit in &pipeline.units {
+            line(
+                &mut text,
+                &format!(
+                    "  {:<20} {:<8} {}",
+                    unit.id.as_str(),
+                    unit.tier,
+                    stages(&pipeline.tiers[&unit.tier])
+                ),
+            );
+        }
+        line(
+            &mut text,
+            &format!(
+                "\nAttempts: {} when every review is content, at most {} with every fix round (retries apart)",
+                self.attempts.0, self.attempts.1
+            ),
+        );
+        line(&mut text, "\nPrograms that will be run:");
+        for (who, command) in &self.commands {
+            line(&mut text, &format!("  {who:<20} {command}"));
+        }
+        if pipeline.verify == Verify::Waived {
+            line(
+                &mut text,
+                "\nThe queue verifies nothing: `verify: none` is written out.",
+            );
+        }
+        text
+    }
+}
+
+fn join(units: &[UnitId]) -> String {
+    units.iter().map(UnitId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn stages(tier: &Tier) -> String {
+    let named = |stage: &Stage| {
+        let who = match &stage.by {
+            Performer::Agent(agent) => agent.clone(),
+            Performer::Panel { agents, quorum } => format!("{quorum} of {}", agents.join("+")),
+            Performer::Human => "a person".to_owned(),
+            Performer::Checks => "checks".to_owned(),
+        };
+        format!("{} ({who})", stage.name)
+    };
+    tier.stages.iter().map(named).collect::<Vec<_>>().join(" → ")
+}
+
+/// Attempts of agents a unit needs: at best, and with every fix round used.
+fn attempts_of(tier: &Tier, rounds: u32) -> (u64, u64) {
+    let performers = |stage: &Stage| match &stage.by {
+        Performer::Agent(_) => 1,
+        Performer::Panel { agents, .. } => agents.len() as u64,
+        Performer::Human | Performer::Checks => 0,
+    };
+    let sum = |kinds: &[StageKind]| -> u64 {
+        tier.stages
+            .iter()
+            .filter(|stage| kinds.contains(&stage.kind))
+            .map(performers)
+            .sum()
+    };
+    let once = sum(&[
+        StageKind::Prepare,
+        StageKind::Implement,
+        StageKind::Review,
+        StageKind::Approve,
+    ]);
+    let a_round = sum(&[StageKind::Review, StageKind::Fix]);
+    (once, once + u64::from(rounds) * a_round)
+}
+
+/// Every program a run starts, with what it is for.
+fn commands(pipeline: &Pipeline) -> Vec<(String, String)> {
+    let mut commands = Vec::new();
+    for (name, agent) in &pipeline.agents {
+        let Adapter::Command { argv } = &agent.adapter;
+        let line = shell_words::join(argv.iter().chain(&agent.args));
+        commands.push((format!("agent {name}"), line));
+    }
+    let steps = |what: &'static str, steps: &[crate::spec::Step]| {
+        steps
+            .iter()
+            .map(|step| (what.to_owned(), step.run.clone()))
+            .collect::<Vec<_>>()
+    };
+    commands.extend(steps("set-up", &pipeline.workspace.setup));
+    commands.extend(
+        pipeline
+            .checks
+            .iter()
+            .map(|check| (format!("check {}", check.name), check.run.clone())),
+    );
+    for unit in &pipeline.units {
+        let of_unit = unit.checks.iter();
+        commands
+            .extend(of_unit.map(|check| (format!("check {} of {}", check.name, unit.id), check.run.clone())));
+    }
+    commands.extend(steps("teardown", &pipeline.workspace.teardown));
+    commands
+}

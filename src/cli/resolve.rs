@@ -1,0 +1,341 @@
+//! `pipeline resolve UNIT`: a person repairs an evicted unit.
+
+use std::path::{Path, PathBuf};
+
+use super::RunChoice;
+use super::context::{Context, Reading, println};
+use super::exit::Exit;
+use super::failure::Failure;
+use super::steer::{open_desk, tell_next};
+use crate::engine::steer::Wish;
+use crate::event::{Head, Reason};
+use crate::git::{Repository, SnapshotLimits, Taken};
+use crate::id::{Oid, UnitId};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The unit
+    unit: String,
+    /// Take what was committed in its worktree and put the unit back in line
+    #[arg(long, conflicts_with = "abort")]
+    done: bool,
+    /// Close its worktree and leave the unit evicted
+    #[arg(long)]
+    abort: bool,
+    #[command(flatten)]
+    choice: RunChoice,
+}
+
+pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let reading = context.read_run(args.choice.run.as_deref())?;
+    let unit = reading.unit_id(&args.unit)?;
+    if args.done {
+        return done(context, &reading, &unit);
+    }
+    if args.abort {
+        return abort(context, &reading, &unit);
+    }
+    open(context, &reading, &unit)
+}
+
+/// The branch a person works on.
+pub(super) fn branch_of(reading: &Reading, unit: &UnitId) -> String {
+    format!("pipeline/{}/{unit}", reading.frozen.pipeline.name)
+}
+
+/// The folder below the worktrees in which people repair units.
+const REPAIRS: &str = "resolve";
+
+fn folder(context: &Context, reading: &Reading, unit: &UnitId) -> PathBuf {
+    let root = context.worktrees_root(Some(&reading.frozen.pipeline));
+    root.join(REPAIRS)
+        .join(format!("{}-{unit}", reading.frozen.pipeline.name))
+}
+
+/// Whether a worktree is one in which a person repairs a unit.
+pub(super) fn is_repair(worktree: &std::path::Path) -> bool {
+    worktree.parent().is_some_and(|parent| parent.ends_with(REPAIRS))
+}
+
+fn open(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Failure> {
+    let row = reading.view.unit(unit).expect("a unit of the pipeline has a row");
+    let Some(reason) = row.reason else {
+        let message = format!(
+            "`{unit}` is {}: only an evicted unit is resolved by hand",
+            row.state.as_str()
+        );
+        return Err(Failure::new(Exit::Usage, "wrong_state", message)
+            .help("`pipeline retry UNIT` starts any unit afresh that has not landed"));
+    };
+    let path = folder(context, reading, unit);
+    let branch = branch_of(reading, unit);
+    if path.exists() {
+        println(&format!("`{unit}` is open already."));
+        tell_how(&path, unit);
+        return Ok(Exit::Done);
+    }
+    // A folder that was deleted by hand leaves a branch and a registration: both make room, the commit is kept.
+    salvage_and_close(context, reading, unit)?;
+    let target = &reading.view.run.target;
+    let tip = tip_of(context, target)?;
+    let repository = &context.repository;
+    let head = row.head.clone();
+    match head.filter(|_| reason == Reason::ConflictTarget) {
+        Some(head) => {
+            repository.add_person_worktree(&path, &branch, &tip)?;
+            repository.start_merge_conflict(&path, &tip, &head)?;
+            println(&format!(
+                "The conflict of `{unit}` with {target} is in place there."
+            ));
+        }
+        None => {
+            let start = row.head.clone().unwrap_or(tip);
+            repository.add_person_worktree(&path, &branch, &start)?;
+            println(&format!(
+                "`{unit}` is open on branch {branch}: {}",
+                reason.sentence()
+            ));
+        }
+    }
+    if let Some(bundle) = &row.bundle {
+        println(&format!("What is known about it: {bundle}/bundle.md"));
+    }
+    tell_how(&path, unit);
+    Ok(Exit::Done)
+}
+
+fn tell_how(path: &Path, unit: &UnitId) {
+    println(&format!(
+        "\n  cd {}",
+        shell_words::quote(&path.display().to_string())
+    ));
+    println("  # repair it, then: git add -A && git commit");
+    println(&format!("  pipeline resolve {unit} --done     # or --abort"));
+}
+
+fn tip_of(context: &Context, target: &str) -> Result<Oid, Failure> {
+    context.repository.tip(target)?.ok_or_else(|| {
+        Failure::new(
+            Exit::Safety,
+            "target_rewritten",
+            format!("the target `{target}` is gone"),
+        )
+        .help(Reason::TargetRewritten.remedy())
+    })
+}
+
+fn require_open(context: &Context, reading: &Reading, unit: &UnitId) -> Result<PathBuf, Failure> {
+    let path = folder(context, reading, unit);
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Failure::new(
+        Exit::Usage,
+        "not_open",
+        format!("`{unit}` is not open for repair"),
+    )
+    .help(format!("`pipeline resolve {unit}` opens it")))
+}
+
+/// The person's tree becomes the unit's one commit, like an author's.
+fn done(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Failure> {
+    let path = require_open(context, reading, unit)?;
+    let repository = &context.repository;
+    let branch = branch_of(reading, unit);
+    let unfinished = repository.uncommitted(&path)?;
+    if !unfinished.is_empty() {
+        let message = format!(
+            "{} has changes that are not committed: {}",
+            path.display(),
+            unfinished.join(", ")
+        );
+        return Err(Failure::new(Exit::Usage, "uncommitted", message)
+            .help("commit them there with `git add -A && git commit`, then call again"));
+    }
+    // From here on no engine can take the unit up, and nothing is written for one that is not evicted any more.
+    let mut desk = open_desk(context, "resolve", reading)?;
+    if desk.eviction(unit).is_none() {
+        let message = format!("`{unit}` is not evicted any more: there is nothing to resolve");
+        return Err(Failure::new(Exit::Usage, "wrong_state", message).help(format!(
+            "`pipeline resolve {unit} --abort` keeps the commit and closes the worktree"
+        )));
+    }
+    let tip = tip_of(context, &reading.view.run.target)?;
+    let theirs = require_on_branch(context, &path, &branch)?;
+    let base = repository.merge_base(&theirs, &tip)?.ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            "unrelated_history",
+            Reason::UnrelatedHistory.sentence(),
+        )
+        .help(Reason::UnrelatedHistory.remedy())
+    })?;
+    let tree = repository.tree_of(&theirs)?;
+    if tree == repository.tree_of(&base)? {
+        return Err(Failure::new(
+            Exit::Usage,
+            "no_change",
+            format!("`{unit}` changes nothing against the target"),
+        )
+        .help(format!(
+            "commit a repair, or give the unit up with `pipeline discard {unit}`"
+        )));
+    }
+    let row = reading.view.unit(unit).expect("a unit of the pipeline has a row");
+    if let Some(head) = &row.head
+        && tree == repository.tree_of(head)?
+    {
+        let message = format!("nothing was changed: this is `{unit}` as it was evicted");
+        return Err(Failure::new(Exit::Usage, "no_change", message)
+            .help("commit a repair there, then call again; or close it with --abort"));
+    }
+    refuse_conflict_markers(repository, &base, &theirs)?;
+    let commit = commit_of_unit(context, reading, unit, &tree, &base)?;
+    salvage(context, reading, unit, &theirs)?;
+    let head = Head { commit, tree };
+    desk.write(unit, Wish::Resolve { head, base })?;
+    close(context, reading, unit)?;
+    println(&format!(
+        "`{unit}` is back in line; its checks run before it lands."
+    ));
+    if context.environment.cwd().starts_with(&path) {
+        let home = context.repository.main_root().display().to_string();
+        println(&format!(
+            "The folder you are in is gone: cd {}",
+            shell_words::quote(&home)
+        ));
+    }
+    Ok(tell_next(reading))
+}
+
+/// The person's tree as the unit's one commit, under its title.
+fn commit_of_unit(
+    context: &Context,
+    reading: &Reading,
+    unit: &UnitId,
+    tree: &Oid,
+    base: &Oid,
+) -> Result<Oid, Failure> {
+    let repository = &context.repository;
+    let spec = reading.unit(unit.as_str())?;
+    let identity = repository.identity()?;
+    let signer = format!("{} <{}>", identity.name, identity.email);
+    let inputs = &crate::run::inputs(&reading.frozen.pipeline)[unit];
+    let settings = &reading.frozen.pipeline.commit;
+    let message = crate::unit::commit_message(spec, settings, &reading.run, inputs, Some(&signer));
+    let now = super::context::clock().now();
+    let commit = repository.commit_tree(tree, &[base], &message, &identity, now)?;
+    let name = format!("refs/pipeline/runs/{}/{unit}/head", reading.run);
+    repository.write_ref(&name, &commit, None)?;
+    Ok(commit)
+}
+
+/// A conflict that was committed as it stood is not resolved.
+fn refuse_conflict_markers(repository: &Repository, base: &Oid, theirs: &Oid) -> Result<(), Failure> {
+    let has_markers = |text: &Option<String>| {
+        let line = |start: &str| {
+            text.iter()
+                .flat_map(|text| text.lines())
+                .any(|line| line.starts_with(start))
+        };
+        line("<<<<<<< ") && line(">>>>>>> ")
+    };
+    for file in repository.changed_files(base, theirs)? {
+        if has_markers(&file.new_text) && !has_markers(&file.old_text) {
+            let message = format!("{} still has conflict markers", file.path);
+            return Err(Failure::new(Exit::Usage, "conflict_markers", message)
+                .help("decide between the sides there, commit, then call again"));
+        }
+    }
+    Ok(())
+}
+
+/// The last commit of the branch, which must be what is checked out: work on another branch or on a detached HEAD
+/// would be left out without a word.
+fn require_on_branch(context: &Context, path: &Path, branch: &str) -> Result<Oid, Failure> {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let here = context
+        .repository
+        .worktrees()?
+        .into_iter()
+        .find(|tree| tree.path == real);
+    let on_branch = here.as_ref().and_then(|tree| tree.branch.as_deref()) == Some(branch);
+    match context.repository.tip(branch)? {
+        Some(tip) if on_branch => Ok(tip),
+        Some(_) | None => {
+            let message = format!("{} is not on the branch {branch}", path.display());
+            Err(Failure::new(Exit::Usage, "other_branch", message).help(format!(
+                "bring the repair there: `git switch -C {branch}`, then call again"
+            )))
+        }
+    }
+}
+
+/// Keeps a person's commits beyond their branch.
+fn salvage(context: &Context, reading: &Reading, unit: &UnitId, tip: &Oid) -> Result<String, Failure> {
+    let name = format!("refs/pipeline/salvage/{}/{unit}/head", reading.run);
+    context.repository.write_ref(&name, tip, None)?;
+    Ok(name)
+}
+
+fn abort(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Failure> {
+    require_open(context, reading, unit)?;
+    salvage_and_close(context, reading, unit)?;
+    println(&format!("`{unit}` stays evicted. Next: pipeline show {unit}"));
+    Ok(Exit::Done)
+}
+
+/// Ends a repair, if one is open, and keeps by refs what was committed and what was not.
+pub(super) fn salvage_and_close(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
+    let repository = &context.repository;
+    let Some(tip) = repository.tip(&branch_of(reading, unit))? else {
+        return close(context, reading, unit);
+    };
+    let kept = salvage(context, reading, unit, &tip)?;
+    println(&format!("The last commit is kept as {kept}."));
+    let path = folder(context, reading, unit);
+    if path.exists() && !repository.uncommitted(&path)?.is_empty() {
+        let guards = &reading.frozen.pipeline.guards;
+        let limits = SnapshotLimits {
+            files_max: guards.files_max,
+            bytes_max: guards.bytes_max,
+        };
+        match repository.take_tree(&path, &tip, &limits, &[])? {
+            Taken::Tree(tree) => {
+                let kept = format!("refs/pipeline/salvage/{}/{unit}/files", reading.run);
+                repository.write_ref(&kept, &tree, None)?;
+                println(&format!("What was not committed is kept as {kept}."));
+            }
+            Taken::Refused(refusal) => {
+                let message = format!(
+                    "what is not committed in {} cannot be kept: {}",
+                    path.display(),
+                    refusal.sentence
+                );
+                return Err(Failure::new(Exit::Usage, "uncommitted", message)
+                    .help("take it away or commit it there, then call again"));
+            }
+        }
+    }
+    close(context, reading, unit)
+}
+
+/// Removes the worktree and the branch of a repair.
+fn close(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
+    let path = folder(context, reading, unit);
+    let registered = context
+        .repository
+        .worktrees()?
+        .iter()
+        .any(|worktree| worktree.path == path);
+    if registered || path.exists() {
+        context.repository.remove_worktree(&path)?;
+    }
+    let branch = branch_of(reading, unit);
+    if let Some(tip) = context.repository.tip(&branch)? {
+        context
+            .repository
+            .delete_ref(&format!("refs/heads/{branch}"), Some(&tip))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! `pipeline retry UNIT` and `pipeline discard UNIT`.
+
+use super::RunChoice;
+use super::context::Context;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::steer::{tell_next, write_wish};
+use crate::engine::steer::Wish;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The unit
+    unit: String,
+    /// What to do differently; the author is told
+    #[arg(short, long)]
+    message: Option<String>,
+    #[command(flatten)]
+    choice: RunChoice,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DiscardArgs {
+    /// The unit
+    unit: String,
+    #[command(flatten)]
+    choice: RunChoice,
+}
+
+pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let reading = context.read_run(args.choice.run.as_deref())?;
+    let unit = reading.unit_id(&args.unit)?;
+    let told = format!("`{unit}` starts afresh.");
+    let wish = Wish::Retry {
+        note: args.message.clone(),
+    };
+    write_wish(context, "retry", &reading, &unit, wish, &told)?;
+    super::resolve::salvage_and_close(context, &reading, &unit)?;
+    Ok(tell_next(&reading))
+}
+
+pub(super) fn discard(context: &Context, args: &DiscardArgs) -> Result<Exit, Failure> {
+    let reading = context.read_run(args.choice.run.as_deref())?;
+    let unit = reading.unit_id(&args.unit)?;
+    let told = format!("`{unit}` is given up.");
+    write_wish(context, "discard", &reading, &unit, Wish::Discard, &told)?;
+    super::resolve::salvage_and_close(context, &reading, &unit)?;
+    Ok(tell_next(&reading))
+}

@@ -1,0 +1,351 @@
+//! `pipeline run FILE`: runs a pipeline file, or continues its run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::choose::{
+    Chosen, choose_run, refuse_filters, refuse_uncommitted_agents, target_of, tell_finished,
+};
+use super::context::{Context, Frozen, Reading, Screen, load_file, require_valid, tell};
+use super::exit::{Exit, Signal};
+use super::failure::Failure;
+use super::screen::RunScreen;
+use super::steer::open_store;
+use super::tools::{fingerprint, random, tools};
+use crate::engine::{Engine, Observer, Options};
+use crate::event::{Event, Record, RunEvent, UnitEvent, UnitScoped};
+use crate::id::{Oid, RunId, UnitId};
+use crate::port::{Activity, Stop};
+use crate::spec::{Pipeline, Unit, Usd};
+use crate::store::Store;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The pipeline file
+    pub(super) file: PathBuf,
+    /// Only these units, with what they need
+    pub(super) units: Vec<String>,
+    /// Show what would be done, and start nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Start over, even when the file's run is not finished
+    #[arg(long)]
+    pub(super) fresh: bool,
+    /// The branch to land on, instead of the file's
+    #[arg(long, value_name = "BRANCH")]
+    pub(super) target: Option<String>,
+    /// Attempts at once, instead of the file's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) parallel: Option<u32>,
+    /// Money for the run, instead of the file's
+    #[arg(long, value_name = "DOLLARS")]
+    pub(super) budget_usd: Option<f64>,
+    /// Start no more work after this long, such as 45m
+    #[arg(long, value_name = "DURATION")]
+    pub(super) time_limit: Option<jiff::SignedDuration>,
+    /// Go on even when the checks fail on the target itself
+    #[arg(long)]
+    pub(super) no_preflight: bool,
+    /// Print one event a line as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl Args {
+    /// Runs the file as it is.
+    pub(super) fn of(file: &Path) -> Self {
+        Self {
+            file: file.to_owned(),
+            units: Vec::new(),
+            dry_run: false,
+            fresh: false,
+            target: None,
+            parallel: None,
+            budget_usd: None,
+            time_limit: None,
+            no_preflight: false,
+            json: false,
+        }
+    }
+}
+
+pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<Exit, Failure> {
+    if args.dry_run {
+        let plan = super::plan::Args {
+            file: args.file.clone(),
+            json: args.json,
+            detailed_exitcode: false,
+        };
+        return super::plan::perform(&context.environment, &plan, screen);
+    }
+    let loaded = load_file(&context.environment, Some(&context.repository), &args.file)?;
+    let frozen = require_valid(loaded, &args.file)?;
+    let target = target_of(context, args, &frozen.pipeline)?;
+    refuse_filters(&context.repository, &target)?;
+    refuse_uncommitted_agents(&context.repository, &frozen.pipeline, &target)?;
+    let mut store = open_store(context, "run")?;
+    match choose_run(context, args, frozen, &target)? {
+        Chosen::Finished(reading) => Ok(tell_finished(&reading)),
+        Chosen::Continue(reading) => drive(context, args, screen, store, reading.run, &reading.frozen),
+        Chosen::Start {
+            frozen,
+            kept,
+            unsettled,
+        } => {
+            if let Some(earlier) = unsettled {
+                store = settle_landing(context, store, &earlier)?;
+            }
+            let run = start(context, &mut store, &frozen, &target, kept)?;
+            drive(context, args, screen, store, run, &frozen)
+        }
+    }
+}
+
+/// Takes an earlier run up and lets go of it again: that settles a landing it was cut off in.
+fn settle_landing(context: &Context, store: Store, earlier: &Reading) -> Result<Store, Failure> {
+    let pipeline = Arc::new(earlier.frozen.pipeline.clone());
+    let tools = Arc::new(tools(context, &pipeline, &earlier.frozen.file, &earlier.run)?);
+    let environment = fingerprint(&pipeline);
+    let settle = async {
+        let observer = Box::new(NotesOnly);
+        let run = earlier.run.clone();
+        Engine::take_up(
+            run,
+            pipeline,
+            environment,
+            store,
+            tools,
+            Options::default(),
+            observer,
+        )
+        .await?
+        .release()
+    };
+    Ok(runtime()?.block_on(settle)?)
+}
+
+/// Tells notes and nothing else.
+struct NotesOnly;
+
+impl Observer for NotesOnly {
+    fn replayed(&mut self, _: &Record) {}
+    fn recorded(&mut self, _: &Record) {}
+    fn activity(&mut self, _: &Activity) {}
+    fn note(&mut self, text: &str) {
+        tell(text);
+    }
+}
+
+/// Two threads are enough: the work is done by other processes.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::new(
+                Exit::Environment,
+                "threads",
+                format!("cannot start threads: {error}"),
+            )
+        })
+}
+
+/// Writes the first events of a new run.
+fn start(
+    context: &Context,
+    store: &mut Store,
+    frozen: &Frozen,
+    target: &str,
+    kept: Vec<(UnitId, Oid, RunId)>,
+) -> Result<RunId, Failure> {
+    let now = super::context::clock().now();
+    let run = next_run_id(context, now)?;
+    let bytes = serde_json::to_vec_pretty(frozen).expect("a pipeline serialises");
+    let base = context.repository.tip(target)?.ok_or_else(|| {
+        Failure::new(
+            Exit::Environment,
+            "no_target",
+            format!("the branch `{target}` went away"),
+        )
+    })?;
+    let started = Event::Run(RunEvent::RunStarted {
+        format: crate::event::FORMAT,
+        run: run.clone(),
+        name: frozen.pipeline.name.clone(),
+        file: frozen.file.clone(),
+        target: target.to_owned(),
+        base,
+        frozen: frozen.hash(),
+    });
+    let keep = |(unit, commit, from): (UnitId, Oid, RunId)| {
+        Event::Unit(UnitScoped {
+            unit,
+            what: UnitEvent::UnitKept { commit, from },
+        })
+    };
+    let events: Vec<Event> = std::iter::once(started)
+        .chain(kept.into_iter().map(keep))
+        .collect();
+    store.start_run(&run, &bytes, now, &events)?;
+    Ok(run)
+}
+
+/// A new id that sorts after every other, also after one of the same second.
+fn next_run_id(context: &Context, now: jiff::Timestamp) -> Result<RunId, Failure> {
+    let id = RunId::new(now, random()?);
+    match context.runs()?.last() {
+        Some(last) if *last >= id => Ok(last.successor()),
+        Some(_) | None => Ok(id),
+    }
+}
+
+/// Takes the run up and drives it until it is finished or stopped.
+fn drive(
+    context: &Context,
+    args: &Args,
+    screen: Screen,
+    store: Store,
+    run: RunId,
+    frozen: &Frozen,
+) -> Result<Exit, Failure> {
+    let pipeline = Arc::new(with_flags(frozen.pipeline.clone(), args)?);
+    let only = wanted_units(&pipeline, &args.units)?.map(Arc::new);
+    let tools = Arc::new(tools(context, &pipeline, &frozen.file, &run)?);
+    let options = Options {
+        skip_preflight: args.no_preflight,
+        only,
+        time_limit: args.time_limit.and_then(|limit| Duration::try_from(limit).ok()),
+    };
+    let environment = fingerprint(&pipeline);
+    let observer = RunScreen::new(context, &run, &pipeline, screen);
+    let shared = observer.shared();
+    // Orphans of attempts must become children of this process, to be found and ended.
+    crate::process::become_subreaper().map_err(|error| {
+        Failure::new(
+            Exit::Environment,
+            "subreaper",
+            format!("this system has no subreapers: {error}"),
+        )
+    })?;
+    settle_leftovers(context, &pipeline)?;
+    let cause = runtime()?.block_on(async {
+        let mut engine = Engine::take_up(
+            run,
+            pipeline,
+            environment,
+            store,
+            tools,
+            options,
+            Box::new(observer),
+        )
+        .await?;
+        let (sender, receiver) = watch::channel(Stop::No);
+        let signals = tokio::spawn(listen(sender));
+        let ticks = tokio::spawn(super::screen::tick(shared.clone()));
+        let result = engine.run(receiver).await;
+        signals.abort();
+        ticks.abort();
+        result.map_err(Failure::from)
+    })?;
+    let exit = Exit::of_run(cause, shared.needs_person(), super::screen::signal());
+    shared.finish(cause, &args.file, exit);
+    Ok(exit)
+}
+
+/// Ends and removes what an engine that died may have left: processes of attempts first, then their worktrees.
+fn settle_leftovers(context: &Context, pipeline: &Pipeline) -> Result<(), Failure> {
+    let runs = context.runs()?;
+    let is_ours = |marker: &str| runs.iter().any(|run| marker.starts_with(&format!("{run}:")));
+    for orphan in crate::process::sweep_orphans(&is_ours) {
+        tell(&format!(
+            "process {} of an attempt had outlived its engine and was ended",
+            orphan.pid
+        ));
+    }
+    for found in super::clean::leftovers(context, Some(pipeline), false) {
+        if let Some(name) = &found.kept {
+            tell(&format!(
+                "unfinished work of {} is kept as {name}",
+                found.path.display()
+            ));
+        }
+        if let Some(why) = &found.failure {
+            tell(&format!("{} could not be removed: {why}", found.path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Turns signals into wishes to stop: the first gently, the second at once. SIGHUP is ignored: a closed terminal
+/// detaches and never kills.
+async fn listen(sender: watch::Sender<Stop>) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupts = signal(SignalKind::interrupt())?;
+    let mut terminations = signal(SignalKind::terminate())?;
+    let mut hangups = signal(SignalKind::hangup())?;
+    loop {
+        let arrived = tokio::select! {
+            _ = interrupts.recv() => Signal::Interrupt,
+            _ = terminations.recv() => Signal::Terminate,
+            _ = hangups.recv() => continue,
+        };
+        super::screen::remember_signal(arrived);
+        let again = *sender.borrow() != Stop::No;
+        sender.send_replace(if again { Stop::AtOnce } else { Stop::Gently });
+    }
+}
+
+/// What the command line sets for this invocation only. The frozen file stays as it is.
+fn with_flags(mut pipeline: Pipeline, args: &Args) -> Result<Pipeline, Failure> {
+    if let Some(parallel) = args.parallel {
+        pipeline.limits.parallel = parallel;
+    }
+    if let Some(dollars) = args.budget_usd {
+        let budget = Usd::from_dollars(dollars).ok_or_else(|| {
+            Failure::new(
+                Exit::Usage,
+                "budget",
+                format!("`--budget-usd {dollars}` is no amount of dollars"),
+            )
+        })?;
+        pipeline.limits.budget = Some(budget);
+    }
+    Ok(pipeline)
+}
+
+/// The named units with everything they need; `None` when none is named.
+fn wanted_units(pipeline: &Pipeline, names: &[String]) -> Result<Option<BTreeSet<UnitId>>, Failure> {
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let by_id: BTreeMap<&str, &Unit> = pipeline
+        .units
+        .iter()
+        .map(|unit| (unit.id.as_str(), unit))
+        .collect();
+    let mut open = Vec::new();
+    for name in names {
+        let unit = by_id.get(name.as_str()).ok_or_else(|| {
+            Failure::new(Exit::NoMatch, "no_unit", format!("the file has no unit `{name}`"))
+                .help("name units by their id, the key below `units:`")
+        })?;
+        open.push(*unit);
+    }
+    let mut wanted = BTreeSet::new();
+    while let Some(unit) = open.pop() {
+        if wanted.insert(unit.id.clone()) {
+            open.extend(unit.needs.iter().map(|need| by_id[need.as_str()]));
+        }
+    }
+    Ok(Some(wanted))
+}
+
+/// The command that goes on with a run.
+pub(super) fn resume_command(file: &Path) -> String {
+    format!("pipeline run {}", file.display())
+}

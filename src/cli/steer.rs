@@ -1,0 +1,62 @@
+//! Steering a run while no engine has it.
+
+use std::sync::Arc;
+
+use super::context::{Context, Reading, println, tell};
+use super::exit::Exit;
+use super::failure::Failure;
+use crate::engine::steer::{Desk, Wish};
+use crate::id::UnitId;
+use crate::store::{Holder, Store, StoreLease};
+
+/// Opens the store for writing. While an engine has the repository, this fails with its name.
+pub(super) fn open_store(context: &Context, verb: &str) -> Result<Store, Failure> {
+    let lease = lease(context, verb)?;
+    let (store, notes) = Store::open(context.home.clone(), lease)?;
+    for note in notes {
+        tell(&note);
+    }
+    Ok(store)
+}
+
+/// Opens a run to write wishes into it. While it is open, no engine can take the run up.
+pub(super) fn open_desk(context: &Context, verb: &str, reading: &Reading) -> Result<Desk, Failure> {
+    let store = open_store(context, verb)?;
+    let pipeline = Arc::new(reading.frozen.pipeline.clone());
+    Ok(Desk::open(
+        reading.run.clone(),
+        pipeline,
+        store,
+        super::context::clock(),
+    )?)
+}
+
+/// Writes a wish for a unit down.
+pub(super) fn write_wish(
+    context: &Context,
+    verb: &str,
+    reading: &Reading,
+    unit: &UnitId,
+    wish: Wish,
+    told: &str,
+) -> Result<(), Failure> {
+    open_desk(context, verb, reading)?.write(unit, wish)?;
+    println(told);
+    Ok(())
+}
+
+/// The command that carries wishes out.
+pub(super) fn tell_next(reading: &Reading) -> Exit {
+    println(&format!("Next: pipeline run {}", reading.frozen.file));
+    Exit::Done
+}
+
+/// Takes the repository's lock without opening the store.
+pub(super) fn lease(context: &Context, verb: &str) -> Result<StoreLease, Failure> {
+    let holder = Holder {
+        pid: std::process::id(),
+        command: format!("pipeline {verb}"),
+        started: super::context::clock().now(),
+    };
+    Ok(StoreLease::acquire(&context.home, &holder)?)
+}

@@ -1,0 +1,470 @@
+//! `pipeline doctor --strict`: does the repository's state hold what the merge queue and the journal promise?
+//!
+//! The journals are read and folded, and what they say is compared with git, with the checkouts, with the processes
+//! and with what lies on the disk. Nothing is written and no lock is taken, so the answer means something only while
+//! no engine is at work; whether that was so is asked before and after.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use miette::Diagnostic;
+use serde_json::{Value, json};
+
+use super::context::{Context, Frozen};
+use super::exit::Exit;
+use super::failure::Failure;
+use crate::event::{Event, Evidence, LandedUnit, QueueEvent, Record, RunEvent};
+use crate::git::WithTrailers;
+use crate::id::{Oid, RunId, UnitId};
+use crate::report::text::one_line;
+use crate::run::State;
+use crate::spec::Verify;
+use crate::workspace::{Found, Leftover};
+
+/// Something that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    /// What kind, as a stable word.
+    code: &'static str,
+    /// The run it is about.
+    run: Option<RunId>,
+    /// What is wrong, as a sentence.
+    what: String,
+    /// What helps, with the command.
+    help: String,
+}
+
+impl Finding {
+    fn new(code: &'static str, what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self {
+            code,
+            run: None,
+            what: what.into(),
+            help: help.into(),
+        }
+    }
+
+    fn of_failure(code: &'static str, failure: &Failure) -> Self {
+        let help = failure.help().map(|help| help.to_string());
+        let help =
+            help.unwrap_or_else(|| "mend what it names; `pipeline run FILE --fresh` starts over".into());
+        Self::new(code, failure.to_string(), help)
+    }
+
+    /// On one line.
+    pub(super) fn line(&self) -> String {
+        let run = self
+            .run
+            .as_ref()
+            .map(|run| format!("{run}: "))
+            .unwrap_or_default();
+        one_line(
+            &format!("{}: {run}{}; next: {}", self.code, self.what, self.help),
+            LINE_CHARS_MAX,
+        )
+    }
+
+    /// For machines.
+    pub(super) fn json(&self) -> Value {
+        json!({"code": self.code, "run": self.run.as_ref().map(RunId::as_str), "what": self.what, "help": self.help})
+    }
+}
+
+/// Longest line of a finding; `--json` has the whole.
+const LINE_CHARS_MAX: usize = 1000;
+/// How long the processes of an engine that is gone may take to end, and git to let go of a lock.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// A run whose journal folds.
+struct Sound {
+    run: RunId,
+    frozen: Frozen,
+    state: State,
+    target: String,
+    base: Oid,
+    landings: Vec<Landing>,
+}
+
+/// A recorded move of the target.
+struct Landing {
+    from: Oid,
+    to: Oid,
+    units: Vec<LandedUnit>,
+    evidence: Option<Evidence>,
+    /// Whether the run later stopped because of the target; then the stop has told what is wrong with it.
+    disowned: bool,
+}
+
+/// Everything that is wrong with the state of the repository.
+///
+/// # Errors
+/// While an engine is at work, and when the runs cannot be listed.
+pub(super) fn findings(context: &Context) -> Result<Vec<Finding>, Failure> {
+    refuse_under_engine(context)?;
+    let mut found = Vec::new();
+    let mut sound = Vec::new();
+    let runs = context.runs()?;
+    for run in &runs {
+        match read(context, run) {
+            Ok(read) => sound.push(read),
+            Err(mut finding) => {
+                finding.run = Some(run.clone());
+                found.push(finding);
+            }
+        }
+    }
+    for run in &sound {
+        let of_run = of_run(context, run).unwrap_or_else(|f| vec![Finding::of_failure("unreadable", &f)]);
+        found.extend(of_run.into_iter().map(|finding| Finding {
+            run: Some(run.run.clone()),
+            ..finding
+        }));
+    }
+    found.extend(
+        of_checkouts(context, &sound).unwrap_or_else(|f| vec![Finding::of_failure("unreadable", &f)]),
+    );
+    found.extend(of_refs(context, &runs).unwrap_or_else(|f| vec![Finding::of_failure("unreadable", &f)]));
+    found.extend(of_processes(&runs));
+    found.extend(of_leftovers(context));
+    refuse_under_engine(context)?;
+    Ok(found)
+}
+
+fn refuse_under_engine(context: &Context) -> Result<(), Failure> {
+    let Some(holder) = crate::store::holder(&context.home) else {
+        return Ok(());
+    };
+    let message = format!("an engine is at work, so nothing here is at rest: {holder}");
+    Err(Failure::new(Exit::Held, "held", message)
+        .help("wait for it to end; `pipeline doctor` without `--strict` works meanwhile"))
+}
+
+/// Reads a journal, with its checksums and sequence numbers, and folds it.
+fn read(context: &Context, run: &RunId) -> Result<Sound, Finding> {
+    let damaged = |failure: Failure| Finding::of_failure("journal_damaged", &failure);
+    let fresh = "keep the folder for a report; `pipeline run FILE --fresh` starts over";
+    let frozen = context.read_frozen(run).map_err(damaged)?;
+    let records = crate::store::read_journal(&context.home, run)
+        .map_err(|error| damaged(error.into()))?
+        .records;
+    // The environment matters only to what is verified next.
+    let mut state = State::new(Arc::new(frozen.pipeline.clone()), String::new());
+    for record in &records {
+        state
+            .apply(record)
+            .map_err(|error| Finding::new("journal_illegal", error.to_string(), fresh))?;
+    }
+    let Some(start) = state.start().cloned() else {
+        let what = "its journal is empty: it was damaged, or the run was made and never begun";
+        let path = context.home.run_dir(run);
+        let help = format!("`rm -r {}`", shell_words::quote(&path.display().to_string()));
+        return Err(Finding::new("run_not_begun", what, help));
+    };
+    if start.frozen != frozen.hash() {
+        let what = "its frozen.json is not the pipeline that the run began with";
+        return Err(Finding::new("frozen_changed", what, fresh));
+    }
+    Ok(Sound {
+        run: run.clone(),
+        target: start.target,
+        base: start.base,
+        landings: landings(&records),
+        frozen,
+        state,
+    })
+}
+
+fn landings(records: &[Record]) -> Vec<Landing> {
+    let mut landings: Vec<Landing> = Vec::new();
+    for record in records {
+        match &record.event {
+            Event::Queue(QueueEvent::Landed {
+                from,
+                to,
+                units,
+                evidence,
+            }) => landings.push(Landing {
+                from: from.clone(),
+                to: to.clone(),
+                units: units.clone(),
+                evidence: evidence.clone(),
+                disowned: false,
+            }),
+            Event::Queue(QueueEvent::SafetyStop { .. }) => {
+                landings.iter_mut().for_each(|landing| landing.disowned = true);
+            }
+            Event::Run(
+                RunEvent::RunStarted { .. }
+                | RunEvent::EngineStarted { .. }
+                | RunEvent::EngineStopped { .. }
+                | RunEvent::RunFinished
+                | RunEvent::PreflightEnded { .. },
+            )
+            | Event::Unit(_)
+            | Event::Queue(_) => {}
+        }
+    }
+    landings
+}
+
+/// What the journal says against what the target holds.
+fn of_run(context: &Context, run: &Sound) -> Result<Vec<Finding>, Failure> {
+    let mut found = unsettled(run);
+    let Some(tip) = context.repository.tip(&run.target)? else {
+        if run.landings.iter().any(|landing| !landing.disowned) {
+            let what = format!("its target `{}`, on which it landed, is gone", run.target);
+            let help = format!(
+                "`git branch {} COMMIT`; `pipeline show UNIT` names commits",
+                run.target
+            );
+            found.push(Finding::new("target_gone", what, help));
+        }
+        return Ok(found);
+    };
+    let chain = context.repository.trailers_between(&run.base, &tip)?;
+    let waived = matches!(run.frozen.pipeline.verify, Verify::Waived);
+    for landing in &run.landings {
+        found.extend(proof(context, landing, waived)?);
+        if landing.disowned {
+            continue;
+        }
+        for landed in &landing.units {
+            if context.repository.is_ancestor(&landed.commit, &tip)? {
+                continue;
+            }
+            let what = format!(
+                "`{}` landed as {}, which `{}` does not contain any more",
+                landed.unit,
+                landed.commit.short(),
+                run.target
+            );
+            let help = format!("`git reflog {}` shows who moved it", run.target);
+            found.push(Finding::new("landing_gone", what, help));
+        }
+    }
+    found.extend(trailers(run, &chain));
+    Ok(found)
+}
+
+/// Effects that were begun and have no outcome.
+fn unsettled(run: &Sound) -> Vec<Finding> {
+    let queue = run.state.queue();
+    let help = format!(
+        "`pipeline run {}` settles it",
+        shell_words::quote(&run.frozen.file)
+    );
+    let mut found = Vec::new();
+    if let Some(pending) = queue.pending_landing() {
+        let what = format!("a landing of {} has no outcome", pending.verified.to().short());
+        found.push(Finding::new("landing_open", what, help.clone()));
+    }
+    if let Some(unfollowed) = queue.unfollowed() {
+        let what = format!(
+            "the checkout {} did not follow the landing of {}",
+            unfollowed.checkout,
+            unfollowed.to.short()
+        );
+        found.push(Finding::new("checkout_behind", what, help));
+    }
+    found
+}
+
+/// Whether passing evidence about exactly what landed is in the landing's record.
+fn proof(context: &Context, landing: &Landing, waived: bool) -> Result<Option<Finding>, Failure> {
+    let said = match &landing.evidence {
+        None if waived => return Ok(None),
+        None => "without evidence, though checks are required".to_owned(),
+        Some(evidence) => {
+            let tree = context.repository.tree_of(&landing.to)?;
+            if evidence.tree != tree && evidence.tree != landing.to {
+                format!("on evidence about another tree, {}", evidence.tree.short())
+            } else if !evidence.passed() {
+                "on evidence that is no pass".to_owned()
+            } else {
+                return Ok(None);
+            }
+        }
+    };
+    let what = format!("{} landed {said}", landing.to.short());
+    let help = format!("run the checks on it: `git switch --detach {}`", landing.to);
+    Ok(Some(Finding::new("unproved_landing", what, help)))
+}
+
+const RUN: &str = "Pipeline-Run";
+const UNIT: &str = "Pipeline-Unit";
+
+/// The commits of the target that name this run, against the landings of its journal.
+fn trailers(run: &Sound, chain: &[WithTrailers]) -> Vec<Finding> {
+    let recorded: BTreeMap<&Oid, &UnitId> = run
+        .landings
+        .iter()
+        .flat_map(|landing| landing.units.iter().map(|landed| (&landed.commit, &landed.unit)))
+        .collect();
+    let show = |commit: &Oid| format!("`git show {commit}`");
+    let mut found = Vec::new();
+    let mut commits_of: BTreeMap<&str, Vec<&Oid>> = BTreeMap::new();
+    for (commit, trailers) in chain {
+        let values = |key: &str| -> Vec<&str> {
+            let of_key = trailers.iter().filter(|(name, _)| name == key);
+            of_key.map(|(_, value)| value.as_str()).collect()
+        };
+        let (runs, units) = (values(RUN), values(UNIT));
+        let known = recorded.get(commit);
+        if known.is_none() && !runs.contains(&run.run.as_str()) {
+            continue;
+        }
+        let short = commit.short();
+        for unit in &units {
+            commits_of.entry(unit).or_default().push(commit);
+        }
+        match known {
+            Some(unit) if runs == [run.run.as_str()] && units == [unit.as_str()] => {}
+            Some(unit) => {
+                let what =
+                    format!("{short} landed `{unit}`, and its trailers do not name just this run and unit");
+                found.push(Finding::new("trailers_wrong", what, show(commit)));
+            }
+            None => {
+                let units = units.join("`, `");
+                let target = &run.target;
+                let what = format!(
+                    "{short} on `{target}` names this run and `{units}`, and no landing of it is recorded"
+                );
+                found.push(Finding::new("landing_unknown", what, show(commit)));
+            }
+        }
+    }
+    for (unit, commits) in commits_of.iter().filter(|(_, commits)| commits.len() > 1) {
+        let shorts: Vec<&str> = commits.iter().map(|commit| commit.short()).collect();
+        let what = format!(
+            "`{unit}` is {} times on `{}`: {}",
+            commits.len(),
+            run.target,
+            shorts.join(", ")
+        );
+        let help = format!("`git log --first-parent {}..{}`", run.base.short(), run.target);
+        found.push(Finding::new("landed_twice", what, help));
+    }
+    found
+}
+
+/// The checkouts that have a target.
+fn of_checkouts(context: &Context, runs: &[Sound]) -> Result<Vec<Finding>, Failure> {
+    let repository = &context.repository;
+    let mut by_target: BTreeMap<&str, Vec<(Oid, Oid)>> = BTreeMap::new();
+    for run in runs {
+        let moves = run.landings.iter().filter(|landing| !landing.disowned);
+        let moves = moves.map(|landing| (landing.from.clone(), landing.to.clone()));
+        by_target.entry(&run.target).or_default().extend(moves);
+    }
+    let mut found = Vec::new();
+    for (target, landings) in &by_target {
+        let (Some(checkout), Some(tip)) = (repository.checkout_of(target)?, repository.tip(target)?) else {
+            continue;
+        };
+        if let Some(lock) = settled(|| repository.index_lock(&checkout).ok().flatten()) {
+            found.push(stale_lock(&lock));
+        }
+        let paths = repository.staged_reversals(&checkout, landings, &tip)?;
+        if paths.is_empty() {
+            continue;
+        }
+        let place = checkout.display().to_string();
+        let what = format!(
+            "{place}, which has `{target}`, would undo landed work at the next commit: {}",
+            paths.join(", ")
+        );
+        let paths = shell_words::join(&paths);
+        let help = format!(
+            "`git -C {} restore --staged -- {paths}`",
+            shell_words::quote(&place)
+        );
+        found.push(Finding::new("staged_reversal", what, help));
+    }
+    let targets: Vec<String> = by_target.keys().map(|target| (*target).to_owned()).collect();
+    let locks = settled(|| Some(repository.ref_locks(&targets)).filter(|locks| !locks.is_empty()));
+    found.extend(locks.unwrap_or_default().iter().map(|path| stale_lock(path)));
+    Ok(found)
+}
+
+fn stale_lock(lock: &Path) -> Finding {
+    let lock = lock.display().to_string();
+    let help = format!("when no git is at work, `rm {}`", shell_words::quote(&lock));
+    Finding::new("stale_lock", format!("{lock} is in the way of every git"), help)
+}
+
+/// Refs of ours, and the objects behind all refs.
+fn of_refs(context: &Context, runs: &[RunId]) -> Result<Vec<Finding>, Failure> {
+    const OF_RUNS: &str = "refs/pipeline/runs/";
+    let refs = context.repository.refs_below(OF_RUNS)?;
+    let owners: BTreeSet<&str> = refs
+        .iter()
+        .filter_map(|(name, _)| name.strip_prefix(OF_RUNS)?.split('/').next())
+        .filter(|owner| runs.iter().all(|run| run.as_str() != *owner))
+        .collect();
+    let mut found: Vec<Finding> = owners
+        .iter()
+        .map(|owner| {
+            let what = format!("{OF_RUNS}{owner}/ belongs to no run of this repository");
+            Finding::new(
+                "foreign_refs",
+                what,
+                format!("`git for-each-ref {OF_RUNS}{owner}/`"),
+            )
+        })
+        .collect();
+    if let Some(said) = context.repository.missing_objects()? {
+        let help = "`git fsck` tells all; a clone or a backup may have the objects";
+        found.push(Finding::new("objects_missing", said, help));
+    }
+    Ok(found)
+}
+
+fn of_processes(runs: &[RunId]) -> Vec<Finding> {
+    let is_ours = |marker: &str| {
+        let run = marker.split_once(':').map(|(run, _)| run);
+        runs.iter().any(|known| run == Some(known.as_str()))
+    };
+    let orphans = settled(|| Some(crate::process::orphans(&is_ours)).filter(|orphans| !orphans.is_empty()));
+    let finding = |orphan: &crate::process::Orphan| {
+        let what = format!(
+            "process {} of the attempt {} outlived its engine",
+            orphan.pid, orphan.marker
+        );
+        Finding::new("orphan_process", what, format!("`kill -9 {}`", orphan.pid))
+    };
+    orphans.unwrap_or_default().iter().map(finding).collect()
+}
+
+/// Folders, registrations and temporary directories that nobody owns.
+fn of_leftovers(context: &Context) -> Vec<Finding> {
+    let finding = |leftover: Found| {
+        let (code, what) = match leftover.what {
+            Leftover::Attempt => ("orphan_attempt", "the folder of an attempt that nobody owns"),
+            Leftover::Registration => ("orphan_worktree", "a worktree that is registered and gone"),
+            Leftover::Temporary => (
+                "orphan_temporary",
+                "a temporary folder of a process that was killed",
+            ),
+        };
+        let what = format!("{} is {what}", leftover.path.display());
+        Finding::new(code, what, "`pipeline clean`")
+    };
+    let found = super::clean::all_leftovers(context, true);
+    found.into_iter().map(finding).collect()
+}
+
+/// Asks again for a while: what is ending has time to end. The last answer, when there still is one.
+fn settled<T>(ask: impl Fn() -> Option<T>) -> Option<T> {
+    let began = Instant::now();
+    loop {
+        let answer = ask()?;
+        if began.elapsed() >= PATIENCE {
+            return Some(answer);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
