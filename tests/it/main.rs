@@ -1,1 +1,18 @@
-//! World scripts over real git and real processes.
+//! World scripts: the real binary over real git and real processes, in scratch repositories.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests start the program and git as a person would, and fail where they stand"
+)]
+
+mod badluck;
+mod crash;
+mod doctor;
+mod generated;
+mod kills;
+mod landing;
+mod people;
+mod process;
+mod tidy;
+mod workspace;
+mod world;

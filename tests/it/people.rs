@@ -1,0 +1,338 @@
+//! What people do: gates, repair by hand, another try, giving up.
+
+use crate::world::World;
+
+const ONE: &str = "  api: {title: 'feat: api', prompt: do it, tier: trivial}\n";
+
+fn evicted_world() -> World {
+    let world = World::new();
+    world.write("agents/author.sh", "echo bad > api.txt\n");
+    world.write("rfc.yaml", &crate::world::file("", "! grep -qs bad api.txt", ONE));
+    world.commit("chore: plan");
+    world.expect(&["run", "rfc.yaml"], 5);
+    assert_eq!(world.unit("api")["reason"], "checks_failed");
+    world
+}
+
+#[test]
+fn a_person_repairs_an_evicted_unit_and_it_lands() {
+    let world = evicted_world();
+    let folder = world.open_repair("api");
+    assert_eq!(std::fs::read_to_string(folder.join("api.txt")).unwrap(), "bad\n");
+    let untouched = world.expect(&["resolve", "api", "--done"], 2);
+    assert!(untouched.err.contains("nothing was changed"), "{}", untouched.err);
+    std::fs::write(folder.join("api.txt"), "good\n").unwrap();
+    let early = world.expect(&["resolve", "api", "--done"], 2);
+    assert!(early.err.contains("api.txt"), "{}", early.err);
+    let git = |args: &[&str]| world.git_in(&folder, args);
+    git(&["add", "-A"]);
+    git(&["commit", "-qm", "fix: by hand"]);
+    world.expect(&["resolve", "api", "--done"], 0);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(world.read("api.txt"), "good\n");
+    assert_eq!(
+        world.git(&[
+            "log",
+            "-1",
+            "--format=%s|%(trailers:key=Pipeline-Unit,valueonly,separator=)"
+        ]),
+        "feat: api|api\n"
+    );
+    world.assert_clean();
+}
+
+#[test]
+fn an_aborted_repair_leaves_the_unit_evicted_and_keeps_the_commit() {
+    let world = evicted_world();
+    world.expect(&["resolve", "api"], 0);
+    world.expect(&["resolve", "api", "--abort"], 0);
+    assert_eq!(world.unit("api")["state"], "evicted");
+    assert!(
+        world
+            .git(&["for-each-ref", "refs/pipeline/salvage"])
+            .contains("api")
+    );
+    world.assert_clean();
+}
+
+#[test]
+fn a_retry_starts_afresh_and_tells_the_author_why() {
+    let world = evicted_world();
+    world.write(
+        "agents/author.sh",
+        "grep -q 'write good instead' \"$PIPELINE_CONTEXT/prompt.md\" && echo good > api.txt || echo bad > api.txt\n",
+    );
+    world.commit("chore: a better author");
+    world.expect(&["retry", "api", "-m", "write good instead"], 0);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(world.read("api.txt"), "good\n");
+}
+
+#[test]
+fn a_discarded_unit_is_left_alone() {
+    let world = evicted_world();
+    world.expect(&["discard", "api"], 0);
+    assert_eq!(world.unit("api")["state"], "cancelled");
+    world.expect(&["run", "rfc.yaml"], 0);
+}
+
+#[test]
+fn what_waits_for_a_unit_that_was_given_up_is_told_with_the_way_on() {
+    let world = World::new();
+    world.write("agents/author.sh", "exit 1\n");
+    world.file(
+        "",
+        &format!("{ONE}  after: {{title: 'feat: after', prompt: x, tier: trivial, needs: [api]}}\n"),
+    );
+    world.commit("chore: plan");
+    world.expect(&["run", "rfc.yaml"], 5);
+    world.expect(&["discard", "api"], 0);
+    world.expect(&["run", "rfc.yaml"], 5);
+    let told = world.expect(&["evicted"], 0).out;
+    assert!(
+        told.contains("needs api, which was given up") && told.contains("discard after"),
+        "{told}"
+    );
+    world.expect(&["discard", "after"], 0);
+    world.expect(&["run", "rfc.yaml"], 0);
+}
+
+fn gated_world() -> World {
+    let world = World::new();
+    let file = crate::world::file(
+        "",
+        "true",
+        "  api: {title: 'feat: api', prompt: x, tier: gated}\n",
+    );
+    let tier =
+        "tiers:\n  gated: {implement: {agent: author}, approve: {by: human, needs: [implement]}}\nagents:";
+    world.write("rfc.yaml", &file.replace("agents:", tier));
+    world.commit("chore: plan");
+    let said = world.expect(&["run", "rfc.yaml"], 6);
+    assert!(
+        format!("{}{}", said.out, said.err).contains("pipeline approve api"),
+        "{}{}",
+        said.out,
+        said.err
+    );
+    assert_eq!(world.unit("api")["state"], "gated");
+    world
+}
+
+#[test]
+fn a_gate_waits_for_a_person_who_approves() {
+    let world = gated_world();
+    world.expect(&["approve", "api"], 0);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(world.unit("api")["state"], "landed");
+    let late = world.expect(&["approve", "api"], 2);
+    assert!(late.err.contains("landed"), "{}", late.err);
+}
+
+#[test]
+fn a_rejected_unit_is_evicted_with_the_persons_words() {
+    let world = gated_world();
+    world.expect(&["reject", "api", "-m", "not this way"], 0);
+    world.expect(&["run", "rfc.yaml"], 5);
+    assert_eq!(world.unit("api")["reason"], "rejected");
+    assert!(world.expect(&["show", "api"], 0).out.contains("not this way"));
+}
+
+#[test]
+fn a_protected_path_is_a_gate() {
+    let world = World::new();
+    world.write(
+        "agents/author.sh",
+        "mkdir -p .github && echo x > .github/ci.yml\n",
+    );
+    world.file("", ONE);
+    world.commit("chore: plan");
+    let said = world.expect(&["run", "rfc.yaml"], 6);
+    assert!(
+        format!("{}{}", said.out, said.err).contains(".github/ci.yml"),
+        "{}{}",
+        said.out,
+        said.err
+    );
+    world.expect(&["approve", "api"], 0);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(world.read(".github/ci.yml"), "x\n");
+}
+
+#[test]
+fn a_changed_file_keeps_what_landed_with_the_same_inputs() {
+    let world = World::new();
+    let two = "  a: {title: 'feat: a', prompt: x, tier: trivial}\n";
+    world.file("", two);
+    world.commit("chore: plan");
+    world.expect(&["run", "rfc.yaml"], 0);
+    world.file(
+        "",
+        &format!("{two}  b: {{title: 'feat: b', prompt: x, tier: trivial, needs: [a]}}\n"),
+    );
+    world.commit("chore: more");
+    let said = world.expect(&["run", "rfc.yaml"], 0);
+    assert!(said.err.contains("landed, kept"), "{}", said.err);
+    assert_eq!(world.calls("a").len(), 1, "what landed is not done again");
+    assert_eq!(world.git(&["log", "-1", "--format=%s"]), "feat: b\n");
+}
+
+#[test]
+fn a_repair_of_a_conflict_can_be_given_up_and_the_run_goes_on_beside_it() {
+    let (world, _, evicted) = World::with_conflict();
+    let folder = world.open_repair(&evicted);
+    let conflict = std::fs::read_to_string(folder.join("shared.txt")).unwrap();
+    assert!(
+        conflict.contains("<<<<<<<") && conflict.contains("by one") && conflict.contains("by two"),
+        "{conflict}"
+    );
+    let git = |args: &[&str]| world.git_in(&folder, args);
+    git(&["commit", "-qam", "as it stands"]);
+    let said = world.expect(&["resolve", &evicted, "--done"], 2);
+    assert!(
+        said.err.contains("conflict markers") && said.err.contains("shared.txt"),
+        "{}",
+        said.err
+    );
+    std::fs::write(folder.join("shared.txt"), "half done\n").unwrap();
+    // The branch of the repair is the unit's own: the file stays valid.
+    world.expect(&["run", "rfc.yaml"], 5);
+    world.expect(&["resolve", &evicted, "--abort"], 0);
+    let kept = world.git(&["for-each-ref", "--format=%(refname)", "refs/pipeline/salvage"]);
+    assert!(
+        kept.contains(&format!("{evicted}/head")) && kept.contains(&format!("{evicted}/files")),
+        "{kept}"
+    );
+    world.assert_clean();
+}
+
+#[test]
+fn a_retry_while_a_repair_is_open_ends_the_repair() {
+    let world = evicted_world();
+    world.write("agents/author.sh", "echo good > api.txt\n");
+    world.commit("chore: a better author");
+    world.expect(&["resolve", "api"], 0);
+    world.expect(&["retry", "api"], 0);
+    assert_eq!(
+        world.status()["run"]["state"],
+        "paused",
+        "a retried unit reopens the run"
+    );
+    world.expect(&["run", "rfc.yaml"], 0);
+    world.assert_clean();
+}
+
+#[test]
+fn the_document_of_an_exploring_unit_is_shown() {
+    let world = World::new();
+    world.write(
+        "agents/author.sh",
+        "echo '{\"document\":\"It is round.\"}' > \"$PIPELINE_RESULT\"\n",
+    );
+    let file = crate::world::file(
+        "",
+        "true",
+        "  look: {title: 'docs: look', prompt: x, tier: look}\n",
+    );
+    world.write(
+        "rfc.yaml",
+        &file.replace(
+            "agents:",
+            "tiers:\n  look: {research: {kind: prepare, agent: author}}\nagents:",
+        ),
+    );
+    world.commit("chore: plan");
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(world.unit("look")["state"], "published");
+    assert!(world.expect(&["show", "look"], 0).out.contains("It is round."));
+}
+
+#[test]
+fn what_the_target_no_longer_holds_is_not_kept() {
+    let world = World::new();
+    world.file("", ONE);
+    world.commit("chore: plan");
+    world.expect(&["run", "rfc.yaml"], 0);
+    world.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    world.file(
+        "",
+        &format!("{ONE}  b: {{title: 'feat: b', prompt: x, tier: trivial}}\n"),
+    );
+    world.commit("chore: more");
+    let said = world.expect(&["run", "rfc.yaml"], 0);
+    assert!(said.err.contains("unchanged, done again"), "{}", said.err);
+    assert_eq!(world.calls("api").len(), 2);
+    assert_eq!(world.read("api.txt"), "work of api\n");
+}
+
+#[test]
+fn named_units_are_done_and_the_rest_is_left_for_the_next_run() {
+    let world = World::new();
+    let units = "  a: {title: 'feat: a', prompt: x, tier: trivial}
+  b: {title: 'feat: b', prompt: x, tier: trivial, needs: [a]}
+  c: {title: 'feat: c', prompt: x, tier: trivial}
+";
+    world.file("", units);
+    world.commit("chore: plan");
+    let said = world.expect(&["run", "rfc.yaml", "b"], 0);
+    assert!(said.out.contains("Next: pipeline run rfc.yaml"), "{}", said.out);
+    assert_eq!(world.unit("b")["state"], "landed");
+    assert!(world.calls("c").is_empty());
+    assert_ne!(world.status()["run"]["state"], "finished");
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(world.unit("c")["state"], "landed");
+    assert_eq!(world.status()["run"]["state"], "finished");
+}
+
+#[test]
+fn a_repair_on_another_branch_is_not_taken_for_the_units() {
+    let world = evicted_world();
+    let folder = world.open_repair("api");
+    let git = |args: &[&str]| world.git_in(&folder, args);
+    git(&["switch", "-q", "--detach"]);
+    std::fs::write(folder.join("api.txt"), "good\n").unwrap();
+    git(&["commit", "-qam", "fix: by hand"]);
+    let said = world.expect(&["resolve", "api", "--done"], 2);
+    assert!(said.err.contains("not on the branch"), "{}", said.err);
+    assert_eq!(world.unit("api")["state"], "evicted");
+    git(&["switch", "-q", "-C", "pipeline/trial/api"]);
+    world.expect(&["resolve", "api", "--done"], 0);
+    let kept = world.git(&["for-each-ref", "refs/pipeline/salvage"]);
+    assert!(kept.contains("api"), "{kept}");
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(world.read("api.txt"), "good\n");
+}
+
+#[test]
+fn a_repair_whose_folder_was_deleted_by_hand_is_opened_anew() {
+    let world = evicted_world();
+    std::fs::remove_dir_all(world.open_repair("api")).unwrap();
+    world.expect(&["run", "rfc.yaml"], 5);
+    world.expect(&["resolve", "api"], 0);
+    world.expect(&["resolve", "api", "--abort"], 0);
+    world.assert_clean();
+}
+
+#[test]
+fn what_an_exploring_unit_found_is_given_to_the_units_that_need_it() {
+    let world = World::new();
+    world.write(
+        "agents/author.sh",
+        r#"
+if [ "$PIPELINE_KIND" = prepare ]; then
+    echo '{"document":"the answer is 42"}' > "$PIPELINE_RESULT"
+else
+    grep -rh "the answer is 42" "$PIPELINE_CONTEXT/documents" > found.txt
+fi
+"#,
+    );
+    let units = "  look: {title: 'docs: look', prompt: x, tier: look}
+  make: {title: 'feat: make', prompt: x, tier: trivial, needs: [look]}
+";
+    let file = crate::world::file("", "true", units);
+    let tier = "tiers:\n  look: {research: {kind: prepare, agent: author}}\nagents:";
+    world.write("rfc.yaml", &file.replace("agents:", tier));
+    world.commit("chore: plan");
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(world.read("found.txt"), "the answer is 42\n");
+}
