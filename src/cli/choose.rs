@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::context::{Context, Frozen, Reading, tell};
+use super::context::{Context, Frozen, Reading, nearest, tell};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::run::Args;
@@ -40,10 +40,8 @@ pub(super) fn target_of(context: &Context, args: &Args, pipeline: &Pipeline) -> 
     if context.repository.tip(&target)?.is_none() {
         refuse_lost_target(context, pipeline, &target)?;
         let branches = context.repository.branches()?;
-        let nearest = branches
-            .iter()
-            .max_by(|a, b| strsim::jaro(a, &target).total_cmp(&strsim::jaro(b, &target)));
-        let hint = nearest.map_or_else(String::new, |name| format!("did you mean `{name}`? "));
+        let like = nearest(branches.iter().map(String::as_str), &target);
+        let hint = like.map_or_else(String::new, |name| format!("did you mean `{name}`? "));
         return Err(Failure::new(
             Exit::Environment,
             "no_target",

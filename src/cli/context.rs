@@ -185,6 +185,11 @@ impl Screen {
     }
 }
 
+/// The name that is most like the one that was asked for.
+pub fn nearest<'n>(names: impl Iterator<Item = &'n str>, asked: &str) -> Option<&'n str> {
+    names.max_by(|a, b| strsim::jaro(a, asked).total_cmp(&strsim::jaro(b, asked)))
+}
+
 /// Writes to standard output. A reader that went away ends nothing: a run goes on without it.
 pub fn print(text: &str) {
     // Nobody may be reading any more; then only the words are lost.
@@ -378,13 +383,12 @@ impl Reading {
             return Ok(unit);
         }
         let names = self.frozen.pipeline.units.iter().map(|unit| unit.id.as_str());
-        let nearest = names.max_by(|a, b| strsim::jaro(a, id).total_cmp(&strsim::jaro(b, id)));
         let failure = Failure::new(
             Exit::NoMatch,
             "no_unit",
             format!("run {} has no unit `{id}`", self.run),
         );
-        Err(match nearest {
+        Err(match nearest(names, id) {
             Some(name) => failure.help(format!(
                 "did you mean `{name}`? `pipeline status` lists the units"
             )),

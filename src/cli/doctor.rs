@@ -113,9 +113,7 @@ fn of_repository(context: &Context) -> Vec<Answer> {
     let version = repository.git_version().map_err(Failure::from);
     let (version, _) = Answer::of("git", version, Clone::clone);
     let identity = repository.identity().map_err(Failure::from);
-    let (identity, _) = Answer::of("identity", identity, |who| {
-        format!("{} <{}>", who.name, who.email)
-    });
+    let (identity, _) = Answer::of("identity", identity, ToString::to_string);
     let branch = repository.current_branch().map_err(Failure::from);
     let (branch, _) = Answer::of("branch", branch, |branch| {
         branch

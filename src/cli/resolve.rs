@@ -219,7 +219,7 @@ fn commit_of_unit(
     let repository = &context.repository;
     let spec = reading.unit(unit.as_str())?;
     let identity = repository.identity()?;
-    let signer = format!("{} <{}>", identity.name, identity.email);
+    let signer = identity.to_string();
     let inputs = &crate::run::inputs(&reading.frozen.pipeline)[unit];
     let settings = &reading.frozen.pipeline.commit;
     let message = crate::unit::commit_message(spec, settings, &reading.run, inputs, Some(&signer));

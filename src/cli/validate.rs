@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::context::{Environment, draw, load_file, print_json, println, tell};
+use super::context::{Environment, draw, load_file, nearest, print_json, println, tell};
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::event::Reason;
@@ -125,13 +125,12 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<Exit, Failure> {
         .iter()
         .copied()
         .chain(Reason::ALL.iter().map(|reason| reason.code()));
-    let nearest = known.max_by(|a, b| strsim::jaro(a, code).total_cmp(&strsim::jaro(b, code)));
     let failure = Failure::new(
         Exit::Usage,
         "unknown_code",
         format!("there is no code and no key `{code}`"),
     );
-    Err(match nearest {
+    Err(match nearest(known, code) {
         Some(near) => failure.help(format!("did you mean `{near}`?")),
         None => failure,
     })

@@ -243,7 +243,7 @@ fn work(
     }
     let unit = attempt.unit_spec();
     let identity = &attempt.tools.identity;
-    let signer = format!("{} <{}>", identity.name, identity.email);
+    let signer = identity.to_string();
     let message = unit::commit_message(
         unit,
         &attempt.pipeline.commit,

@@ -86,7 +86,7 @@ impl Engine {
             .find(|unit| unit.id == *id)
             .expect("entries are units of the pipeline");
         let identity = &self.tools.identity;
-        let signer = format!("{} <{}>", identity.name, identity.email);
+        let signer = identity.to_string();
         crate::unit::commit_message(unit, &pipeline.commit, &self.run, &self.inputs[id], Some(&signer))
     }
 

@@ -45,6 +45,13 @@ pub struct Identity {
     pub email: String,
 }
 
+/// As it stands in commits and trailers: `Name <email>`.
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} <{}>", self.name, self.email)
+    }
+}
+
 impl Repository {
     /// Finds the repository that `start` is in, for a person with these surroundings.
     ///
