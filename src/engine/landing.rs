@@ -145,6 +145,8 @@ impl Engine {
         verified: &VerifiedCandidate,
         checkout: Option<PathBuf>,
     ) -> Result<(), EngineError> {
+        // The swap is what no later engine could take back: one that lost its lock meanwhile must not make it.
+        self.store.still_holds()?;
         let (from, to) = (verified.from().clone(), verified.to().clone());
         let repository = self.tools.repository.clone();
         let target = self.target().to_owned();

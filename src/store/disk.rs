@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
@@ -35,4 +36,13 @@ pub(super) fn write_aside(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     written.map_err(|source| StoreError::io("write", &aside, source))?;
     fs::rename(&aside, path).map_err(|source| StoreError::io("put in place", path, source))?;
     sync_dir(path.parent().expect("a file of the store lies in a directory"))
+}
+
+/// Whether an open file is what stands at `path` now: nobody removed or replaced it meanwhile.
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |data: fs::Metadata| (data.dev(), data.ino());
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(there)) => identity(open) == identity(there),
+        (Err(_), _) | (_, Err(_)) => false,
+    }
 }

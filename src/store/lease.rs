@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
@@ -51,10 +52,14 @@ pub enum LeaseError {
 }
 
 /// Proof that this process holds `engine.lock`. Dropping it lets go.
+///
+/// The lock is one on a file, and a file can be taken away under whoever holds it: then another engine may hold a new
+/// one of the same name. [`StoreLease::is_current`] is the fence against that.
 #[derive(Debug)]
 pub struct StoreLease {
     /// Holds the lock as long as it is open.
-    _file: File,
+    file: File,
+    path: PathBuf,
     holder: Holder,
 }
 
@@ -87,9 +92,15 @@ impl StoreLease {
             .and_then(|()| file.write_all(&text))
             .map_err(|source| StoreError::io("write the holder into", &path, source))?;
         Ok(Self {
-            _file: file,
+            file,
+            path,
             holder: holder.clone(),
         })
+    }
+
+    /// Whether the file that is locked is still the one that every other engine would lock.
+    pub fn is_current(&self) -> bool {
+        disk::is_at(&self.file, &self.path)
     }
 
     /// Who holds it.

@@ -143,6 +143,11 @@ pub enum StoreError {
         "nothing more is written after a failed commit ({0}); mend its cause, then run the same command again"
     )]
     Poisoned(String),
+    /// The state was removed or replaced while this process worked with it; somebody else may work with the new one.
+    #[error(
+        "{path} was removed or replaced while this engine worked, so it writes nothing more; run the same command again: it goes on with what is there, and rebuilds from git what is not", path = .0.display()
+    )]
+    Displaced(PathBuf),
     /// sled cannot be used.
     #[error("the queue's database {path} cannot be used: {why}; check that the disk is writable and has room, then run the same command again", path = .path.display())]
     Database {
@@ -288,7 +293,7 @@ impl Store {
     }
 
     fn make_run(&mut self, run: &RunId, frozen: &[u8], lines: &[u8], seq: u64) -> Result<(), StoreError> {
-        self.refuse_if_poisoned()?;
+        self.still_holds()?;
         let place = self.home.run_dir(run);
         if place.exists() {
             return Err(StoreError::Exists(run.clone()));
@@ -308,7 +313,7 @@ impl Store {
     /// Reads and checks the whole journal of a run and makes it ready for more. A torn last line is cut away and
     /// told by [`Store::take_notes`].
     pub fn load(&mut self, run: &RunId) -> Result<Vec<Record>, StoreError> {
-        self.refuse_if_poisoned()?;
+        self.still_holds()?;
         let path = self.home.journal(run);
         let scan = journal::scan(&path, run)?;
         let records = scan.reading.records;
@@ -340,7 +345,7 @@ impl Store {
         events: &[Event],
         rows: &[Row],
     ) -> Result<Vec<Record>, StoreError> {
-        self.refuse_if_poisoned()?;
+        self.still_holds()?;
         let segment = self
             .segments
             .get_mut(run)
@@ -378,14 +383,22 @@ impl Store {
         expected: &RowMap,
         at_seq: u64,
     ) -> Result<Option<String>, StoreError> {
-        self.refuse_if_poisoned()?;
+        self.still_holds()?;
         self.rows.reconcile(run, expected, at_seq, &self.stamp)
     }
 
-    fn refuse_if_poisoned(&self) -> Result<(), StoreError> {
-        match &self.poison {
-            Some(cause) => Err(StoreError::Poisoned(cause.clone())),
-            None => Ok(()),
+    /// Whether this process may still act for the repository. To be asked before an effect that cannot be taken back.
+    ///
+    /// # Errors
+    /// A commit failed before, or the lock is not the repository's any more ([`StoreError::Displaced`]).
+    pub fn still_holds(&self) -> Result<(), StoreError> {
+        if let Some(cause) = &self.poison {
+            return Err(StoreError::Poisoned(cause.clone()));
+        }
+        if self.lease.is_current() {
+            Ok(())
+        } else {
+            Err(StoreError::Displaced(self.home.lock()))
         }
     }
 }
@@ -434,6 +447,9 @@ fn open_segment(path: &Path, seq: u64, bytes: u64) -> Result<Segment, StoreError
 fn append(segment: &mut Segment, path: &Path, lines: &[u8]) -> Result<(), StoreError> {
     if lines.is_empty() {
         return Ok(());
+    }
+    if !disk::is_at(&segment.file, path) {
+        return Err(StoreError::Displaced(path.to_path_buf()));
     }
     let found = segment
         .file

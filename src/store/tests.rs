@@ -188,6 +188,38 @@ fn a_second_engine_is_refused_with_the_name_of_the_first() {
 }
 
 #[test]
+fn an_engine_whose_state_was_taken_away_writes_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run_id(1);
+    let (mut stalled, _) = open(dir.path());
+    stalled.start_run(&run, b"{}", at(), &[started(&run)]).unwrap();
+    fs::rename(dir.path().join("pipeline"), dir.path().join("away")).unwrap();
+    // The name is free again, so another engine gets a lock of its own.
+    let (mut other, _) = open(dir.path());
+    other.start_run(&run, b"{}", at(), &[started(&run)]).unwrap();
+    let error = stalled.commit(&run, at(), &[stopped()], &[]).unwrap_err();
+    assert!(matches!(error, StoreError::Displaced(_)), "{error}");
+    assert!(matches!(stalled.still_holds(), Err(StoreError::Displaced(_))));
+    other.commit(&run, at(), &[stopped()], &[]).unwrap();
+    assert_eq!(other.load(&run).unwrap().len(), 2);
+}
+
+#[test]
+fn a_journal_that_was_replaced_is_not_appended_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run_id(1);
+    let (mut store, _) = open(dir.path());
+    store.start_run(&run, b"{}", at(), &[started(&run)]).unwrap();
+    let journal = store.home().journal(&run);
+    let copy = fs::read(&journal).unwrap();
+    fs::remove_file(&journal).unwrap();
+    fs::write(&journal, &copy).unwrap();
+    let error = store.commit(&run, at(), &[stopped()], &[]).unwrap_err();
+    assert!(matches!(error, StoreError::Displaced(_)), "{error}");
+    assert_eq!(fs::read(&journal).unwrap(), copy);
+}
+
+#[test]
 fn a_lock_file_of_garbage_is_no_obstacle() {
     let dir = tempfile::tempdir().unwrap();
     let home = Home::new(dir.path());
@@ -228,7 +260,10 @@ fn after_a_failed_write_nothing_more_is_written() {
     let run = run_id(1);
     let (mut store, _) = open(dir.path());
     store.create_run(&run, b"{}").unwrap();
-    store.segments.get_mut(&run).unwrap().file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+    let journal = store.home().journal(&run);
+    fs::remove_file(&journal).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &journal).unwrap();
+    store.segments.get_mut(&run).unwrap().file = OpenOptions::new().append(true).open(&journal).unwrap();
     let error = store
         .commit(&run, at(), &[started(&run)], &[row("a", "1")])
         .unwrap_err();
