@@ -27,9 +27,12 @@ pub trait Clock: Send + Sync {
 }
 
 /// Makes one attempt somewhere.
+///
+/// The place of an attempt stands until [`Launcher::discard`]. So between the end of an agent and the record of what
+/// came of it nothing is lost: an engine that finds the place of another, which died there, takes the work over.
 pub trait Launcher: Send + Sync {
-    /// Carries out `order` and returns what came of it. When this returns, no process of the attempt is alive and
-    /// its worktree is gone; what it left behind is in the answer and in the attempt's log.
+    /// Carries out `order` and returns what came of it. When this returns, no process of the attempt is alive; what it
+    /// left behind is in the answer and in the attempt's log.
     ///
     /// `stop` asks for an early end; `activity` receives what is worth showing meanwhile and may be dropped.
     fn launch(
@@ -38,6 +41,24 @@ pub trait Launcher: Send + Sync {
         stop: watch::Receiver<Stop>,
         activity: mpsc::Sender<Activity>,
     ) -> BoxFuture<'static, AttemptReturn>;
+
+    /// Takes over what the attempt of this very order (run, key, fence) came to under an engine that is gone: its
+    /// answer, when its agent had ended by itself and all of it is there, and `None` when it is to be made again.
+    /// Teardown has run in either case. The task of `order` may be incomplete: nothing is started anew.
+    fn adopt(&self, order: AttemptOrder) -> BoxFuture<'static, Option<Adopted>>;
+
+    /// Removes the place of an attempt that ended, if there is one. What cannot be removed is told as a sentence, and is
+    /// found by who looks for leftovers.
+    fn discard(&self, run: RunId, key: AttemptKey) -> BoxFuture<'static, Result<(), String>>;
+}
+
+/// What an attempt came to under an engine that is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// What came of it.
+    pub returned: AttemptReturn,
+    /// [`AttemptOrder::packet`] as it was ordered.
+    pub packet: Option<String>,
 }
 
 /// How urgently an attempt is to end.
@@ -72,6 +93,8 @@ pub struct AttemptOrder {
     pub key: AttemptKey,
     /// Unique within the run.
     pub fence: u64,
+    /// SHA-256 of what the agent is shown; kept with the attempt, so that its answer can be recorded with it later.
+    pub packet: Option<String>,
     /// Selects set-up steps.
     pub role: Role,
     /// The stage's kind, or `check`; the value of `PIPELINE_KIND`.
@@ -135,6 +158,22 @@ pub struct AttemptReturn {
     pub duration_ms: u64,
     /// Things worth telling, as sentences: a port that had to be another, descendants that had to be killed.
     pub notes: Vec<String>,
+}
+
+impl AttemptReturn {
+    /// The answer of an attempt that has not begun, with its log there.
+    pub fn unbegun(log: PathBuf) -> Self {
+        Self {
+            ended: Ended::Stopped,
+            result: None,
+            tree: None,
+            checks: Vec::new(),
+            log,
+            tail: String::new(),
+            duration_ms: 0,
+            notes: Vec::new(),
+        }
+    }
 }
 
 /// How a program ended.

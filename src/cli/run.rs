@@ -107,6 +107,7 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
 
 /// Takes an earlier run up and lets go of it again: that settles a landing it was cut off in.
 fn settle_landing(context: &Context, store: Store, earlier: &Reading) -> Result<Store, Failure> {
+    end_orphans(context)?;
     let pipeline = Arc::new(earlier.frozen.pipeline.clone());
     let tools = Arc::new(tools(context, &pipeline, &earlier.frozen.file, &earlier.run)?);
     let environment = fingerprint(&pipeline);
@@ -232,11 +233,11 @@ fn drive(
             format!("this system has no subreapers: {error}"),
         )
     })?;
-    settle_leftovers(context, &pipeline)?;
+    end_orphans(context)?;
     let cause = runtime()?.block_on(async {
         let mut engine = Engine::take_up(
             run,
-            pipeline,
+            Arc::clone(&pipeline),
             environment,
             store,
             tools,
@@ -244,6 +245,8 @@ fn drive(
             Box::new(observer),
         )
         .await?;
+        // The engine has taken over what could be; what is left now is nobody's.
+        remove_leftovers(context, &pipeline);
         let (sender, receiver) = watch::channel(Stop::No);
         let signals = tokio::spawn(listen(sender));
         let ticks = tokio::spawn(super::screen::tick(shared.clone()));
@@ -257,8 +260,8 @@ fn drive(
     Ok(exit)
 }
 
-/// Ends and removes what an engine that died may have left: processes of attempts first, then their worktrees.
-fn settle_leftovers(context: &Context, pipeline: &Pipeline) -> Result<(), Failure> {
+/// Ends the processes of attempts that an engine that died may have left. Before that, nothing they work in is at rest.
+fn end_orphans(context: &Context) -> Result<(), Failure> {
     let runs = context.runs()?;
     let is_ours = |marker: &str| runs.iter().any(|run| marker.starts_with(&format!("{run}:")));
     for orphan in crate::process::sweep_orphans(&is_ours) {
@@ -267,6 +270,11 @@ fn settle_leftovers(context: &Context, pipeline: &Pipeline) -> Result<(), Failur
             orphan.pid
         ));
     }
+    Ok(())
+}
+
+/// Removes the places of attempts that nobody owns, and keeps the unfinished work in them.
+fn remove_leftovers(context: &Context, pipeline: &Pipeline) {
     for found in super::clean::leftovers(context, Some(pipeline), false) {
         if let Some(name) = &found.kept {
             tell(&format!(
@@ -278,7 +286,6 @@ fn settle_leftovers(context: &Context, pipeline: &Pipeline) -> Result<(), Failur
             tell(&format!("{} could not be removed: {why}", found.path.display()));
         }
     }
-    Ok(())
 }
 
 /// Turns signals into wishes to stop: the first gently, the second at once. SIGHUP is ignored: a closed terminal

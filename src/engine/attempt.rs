@@ -3,6 +3,7 @@
 //! An attempt owns copies of what it needs and hands back one event. What a judge is given is a
 //! [`ReviewPacket`], which can only be made from the diff and from what reviewers said.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::agent::{
 };
 use crate::event::{Event, Job, Outcome, Output, ReportedFinding, Resolution, UnitEvent, UnitScoped, Usage};
 use crate::id::{AttemptKey, Oid, RunId, UnitId};
-use crate::port::{Activity, AttemptOrder, AttemptReturn, Stop, Task};
+use crate::port::{Activity, AgentTask, AttemptOrder, AttemptReturn, Stop, Task};
 use crate::run::unit_checks;
 use crate::spec::{Pipeline, Role, Stage, StageKind};
 use crate::unit::{self, Brief};
@@ -120,13 +121,40 @@ impl Attempt {
         }
     }
 
+    /// One that another engine began, as the journal tells of it.
+    pub(super) fn begun(engine: &Engine, unit: UnitId, flight: &unit::InFlight) -> Self {
+        let start = unit::Start {
+            job: flight.job.clone(),
+            round: flight.round,
+            attempt: flight.attempt,
+            agent: flight.agent.clone(),
+            commit: flight.commit.clone(),
+            // Nothing is started, so nothing is limited.
+            timeout: Duration::ZERO,
+        };
+        Self::new(engine, unit, start, flight.fence)
+    }
+
     /// Makes the attempt and says what came of it.
     pub(super) async fn perform(self, stop: watch::Receiver<Stop>, activity: mpsc::Sender<Activity>) -> Done {
         let attempt = Arc::new(self);
-        let (conclusion, packet, duration_ms) = match attempt.prepare_and_launch(stop, activity).await {
+        let came = attempt.prepare_and_launch(stop, activity).await;
+        attempt.done(came).await
+    }
+
+    /// What the attempt came to under an engine that died; `None` when it is to be made again.
+    pub(super) async fn adopt(self) -> Option<Done> {
+        let attempt = Arc::new(self);
+        let adopted = attempt.tools.launcher.adopt(attempt.order_begun()).await?;
+        Some(attempt.done(Ok((adopted.returned, adopted.packet))).await)
+    }
+
+    /// The event that says what came of it.
+    async fn done(self: &Arc<Self>, came: Result<(AttemptReturn, Option<String>), EngineError>) -> Done {
+        let (conclusion, packet, duration_ms) = match came {
             Ok((returned, packet)) => {
                 let duration_ms = returned.duration_ms;
-                let interpreter = Arc::clone(&attempt);
+                let interpreter = Arc::clone(self);
                 let conclusion = blocking(move || interpret::conclude(&interpreter, &returned)).await;
                 let conclusion = conclusion
                     .map_err(EngineError::from)
@@ -139,9 +167,9 @@ impl Attempt {
         // end with this very text.
         let conclusion =
             conclusion.unwrap_or_else(|error| Conclusion::bare(Outcome::Crashed, error.to_string()));
-        let redactor = Redactor::new(attempt.tools.pass_env.values());
+        let redactor = Redactor::new(self.tools.pass_env.values());
         let what = UnitEvent::AttemptEnded {
-            fence: attempt.fence,
+            fence: self.fence,
             outcome: conclusion.outcome,
             detail: conclusion
                 .detail
@@ -152,9 +180,10 @@ impl Attempt {
             duration_ms,
         };
         Done {
-            fence: attempt.fence,
+            fence: self.fence,
+            place: Some(self.key()),
             event: Event::Unit(UnitScoped {
-                unit: attempt.unit.clone(),
+                unit: self.unit.clone(),
                 what,
             }),
         }
@@ -172,16 +201,8 @@ impl Attempt {
 
     /// The order, and the hash of the packet in it.
     fn order(&self) -> Result<(AttemptOrder, Option<String>), EngineError> {
-        let (task, role, kind, packet) = match &self.start.job {
-            Job::Checks => {
-                let unit = self.unit_spec();
-                (
-                    Task::Checks(unit_checks(&self.pipeline, unit)),
-                    Role::Check,
-                    "check",
-                    None,
-                )
-            }
+        let (task, packet) = match &self.start.job {
+            Job::Checks => (self.checks(), None),
             Job::Stage { kind, .. } => {
                 let prepared = self.prepare()?;
                 let hash = prepared.hash.clone();
@@ -198,13 +219,41 @@ impl Attempt {
                     .filter(|(name, _)| agent.pass_env.contains(name));
                 let pass = pass.map(|(name, value)| (name.clone(), value.clone())).collect();
                 let task = agent::task(agent, prepared, &pass, kind.is_author());
-                (Task::Agent(task), kind.role(), kind.as_str(), Some(hash))
+                (Task::Agent(task), Some(hash))
             }
         };
-        let order = AttemptOrder {
+        Ok((self.order_of(task, packet.clone()), packet))
+    }
+
+    /// The order of an attempt that was begun by another engine: nothing of its task is needed any more.
+    fn order_begun(&self) -> AttemptOrder {
+        let task = match &self.start.job {
+            Job::Checks => self.checks(),
+            Job::Stage { kind, .. } => Task::Agent(AgentTask {
+                argv: Vec::new(),
+                prompt: String::new(),
+                context: BTreeMap::new(),
+                env: BTreeMap::new(),
+                takes_tree: kind.is_author(),
+            }),
+        };
+        self.order_of(task, None)
+    }
+
+    fn checks(&self) -> Task {
+        Task::Checks(unit_checks(&self.pipeline, self.unit_spec()))
+    }
+
+    fn order_of(&self, task: Task, packet: Option<String>) -> AttemptOrder {
+        let (role, kind) = match &self.start.job {
+            Job::Checks => (Role::Check, "check"),
+            Job::Stage { kind, .. } => (kind.role(), kind.as_str()),
+        };
+        AttemptOrder {
             run: self.run.clone(),
             key: self.key(),
             fence: self.fence,
+            packet,
             role,
             kind,
             base: self.base.clone(),
@@ -214,8 +263,7 @@ impl Attempt {
             workspace: Arc::new(self.pipeline.workspace.clone()),
             wall_max: self.start.timeout,
             idle_max: self.idle_max(role),
-        };
-        Ok((order, packet))
+        }
     }
 
     /// Checks are silent for as long as their own limits allow.

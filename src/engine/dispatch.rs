@@ -8,7 +8,7 @@ use super::{Engine, EngineError, attempt, verify};
 use crate::event::{
     CheckOutcome, Event, Evidence, QueueEvent, RunEvent, StopCause, UnitEvent, UnitScoped, VerifyPurpose,
 };
-use crate::id::{Oid, UnitId};
+use crate::id::{AttemptKey, Oid, UnitId};
 use crate::port::Stop;
 use crate::queue::Tip;
 use crate::run::{Effect, Facts, Verification};
@@ -22,6 +22,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 pub(super) struct Done {
     /// Of the attempt or verification.
     pub(super) fence: u64,
+    /// The place that is needed until the event is recorded.
+    pub(super) place: Option<AttemptKey>,
     /// What to record.
     pub(super) event: Event,
 }
@@ -35,13 +37,13 @@ impl Engine {
         let began = tokio::time::Instant::now();
         let deadline = self.options.time_limit.and_then(|limit| began.checked_add(limit));
         if let Some(cause) = self.preflight(&mut stop).await? {
-            return self.let_go(cause);
+            return self.let_go(cause).await;
         }
         loop {
             let settled = self.settle().await?;
             // What nobody waits for any more is being ended; its cost is still recorded, its worktree removed.
             if let Some(cause) = settled.stop.filter(|_| self.tasks.is_empty()) {
-                return self.let_go(cause);
+                return self.let_go(cause).await;
             }
             let wake = tokio::time::Instant::now() + settled.sleep.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
             self.wait(&mut stop, wake, deadline).await?;
@@ -60,6 +62,12 @@ impl Engine {
                 biased;
                 level = told(stop) => self.stop_work(level),
                 Some(done) = self.tasks.join_next() => self.receive(done?)?,
+                Some(done) = self.discards.join_next() => {
+                    if let Err(sentence) = done? {
+                        self.observer.note(&sentence);
+                    }
+                    continue;
+                }
                 Some(activity) = self.activity_of_attempts.recv() => {
                     self.observer.activity(&activity);
                     continue;
@@ -94,10 +102,28 @@ impl Engine {
             })
         );
         self.record(&[done.event])?;
+        self.discard(done.place);
         if needs_login {
             self.stopping = Some(self.stopping.unwrap_or(StopCause::Environment));
         }
         Ok(())
+    }
+
+    /// Removes the place of an attempt whose outcome is recorded, beside everything else.
+    pub(super) fn discard(&mut self, place: Option<AttemptKey>) {
+        if let Some(key) = place {
+            let discarded = self.tools.launcher.discard(self.run.clone(), key);
+            self.discards.spawn(discarded);
+        }
+    }
+
+    /// Waits until the places of all attempts are gone, and tells of those that are not.
+    async fn finish_discards(&mut self) {
+        while let Some(done) = self.discards.join_next().await {
+            if let Err(sentence) = done.unwrap_or_else(|error| Err(error.to_string())) {
+                self.observer.note(&sentence);
+            }
+        }
     }
 
     /// Decides and acts until there is nothing to do but wait.
@@ -265,6 +291,7 @@ impl Engine {
             let evidence = job.perform(stop, activity).await;
             Done {
                 fence,
+                place: None,
                 event: Event::Queue(QueueEvent::VerifyEnded {
                     fence,
                     evidence,
@@ -318,7 +345,8 @@ impl Engine {
     }
 
     /// Records that the engine is done with the run, for now or for good.
-    fn let_go(&mut self, cause: StopCause) -> Result<StopCause, EngineError> {
+    async fn let_go(&mut self, cause: StopCause) -> Result<StopCause, EngineError> {
+        self.finish_discards().await;
         let complete = cause == StopCause::Finished && self.state.is_complete();
         let finished = complete.then_some(Event::Run(RunEvent::RunFinished));
         let stopped = Event::Run(RunEvent::EngineStopped { why: cause });

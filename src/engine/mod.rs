@@ -123,6 +123,8 @@ pub struct Engine {
     /// The hash of each unit's inputs, for trailers.
     inputs: BTreeMap<UnitId, String>,
     tasks: JoinSet<dispatch::Done>,
+    /// Places of attempts whose outcome is recorded, being removed.
+    discards: JoinSet<Result<(), String>>,
     /// One sender per attempt or verification under way, by fence.
     stops: BTreeMap<u64, watch::Sender<Stop>>,
     activity: mpsc::Sender<Activity>,
@@ -167,6 +169,7 @@ impl Engine {
             options,
             inputs,
             tasks: JoinSet::new(),
+            discards: JoinSet::new(),
             stops: BTreeMap::new(),
             activity,
             activity_of_attempts,

@@ -3,6 +3,7 @@
 //! | the other engine died | what is done |
 //! | --- | --- |
 //! | while an attempt or a verification ran | it is recorded as interrupted, costs nothing, and is made again |
+//! | when an agent had ended, before its outcome was recorded | what it left is taken over as if nothing had happened |
 //! | between the intent to land and its outcome, target at `from` | the checkout is looked at again; it lands, or is refused and asked again |
 //! | the same, no target any more | it is refused, and the first decision stops the run |
 //! | the same, `to` is in the target | it is recorded as landed |
@@ -12,14 +13,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Engine, EngineError};
-use crate::event::{Event, Hold, LandRefusal, QueueEvent, Record, UnitEvent, UnitScoped};
+use super::attempt::Attempt;
+use super::{Engine, EngineError, verify};
+use crate::event::{Event, Hold, LandRefusal, QueueEvent, Record, UnitEvent, UnitScoped, VerifyPurpose};
+use crate::id::Oid;
 use crate::queue::{PendingLanding, Recovery, recover_landing};
+use crate::run::Verification;
 use crate::store::{Row, RowTree};
 
 impl Engine {
     /// Settles what was left half-done.
     pub(super) async fn recover(&mut self) -> Result<(), EngineError> {
+        self.adopt_attempts().await?;
         let interruptions = self.state.interruptions();
         if !interruptions.is_empty() {
             self.observer.note(&match interruptions.len() {
@@ -52,6 +57,51 @@ impl Engine {
             self.record(&[Event::Queue(restored)])?;
         }
         self.release_held()
+    }
+
+    /// Takes over what agents had finished before the engine that started them could record it. For everything that
+    /// was under way, teardown is made up for.
+    async fn adopt_attempts(&mut self) -> Result<(), EngineError> {
+        for (fence, commit, purpose) in self.state.queue().in_flight() {
+            // A commit that is gone was never verified to an end, and its place tells nothing any more.
+            if let Ok(verification) = self.under_way(commit, purpose) {
+                let order = verify::Job::new(self, &verification, fence).order();
+                // Checks that were cut off are repeated, whatever they had come to.
+                drop(self.tools.launcher.adopt(order).await);
+            }
+        }
+        let begun: Vec<Attempt> = self
+            .state
+            .units()
+            .flat_map(|(id, unit)| unit.in_flight().map(move |flight| (id, flight)))
+            .map(|(id, flight)| Attempt::begun(self, id.clone(), flight))
+            .collect();
+        for attempt in begun {
+            let name = attempt.key().to_string();
+            if let Some(done) = attempt.adopt().await {
+                self.observer.note(&format!(
+                    "{name} had ended before the last engine could record it; its work is taken over"
+                ));
+                self.record(&[done.event])?;
+                self.discard(done.place);
+            }
+        }
+        Ok(())
+    }
+
+    /// A verification without an outcome, as it was asked for.
+    fn under_way(&self, commit: Oid, purpose: VerifyPurpose) -> Result<Verification, EngineError> {
+        let members = self.state.queue().entries().into_iter();
+        let members = members.filter(|entry| entry.candidate.as_ref() == Some(&commit));
+        Ok(Verification {
+            tree: self.tools.repository.tree_of(&commit)?,
+            units: match purpose {
+                VerifyPurpose::Candidate => members.map(|entry| entry.unit).collect(),
+                VerifyPurpose::Base => Vec::new(),
+            },
+            commit,
+            purpose,
+        })
     }
 
     async fn recover_landing(&mut self, pending: &PendingLanding) -> Result<(), EngineError> {

@@ -108,17 +108,13 @@ impl Job {
         &self.commit
     }
 
-    /// Runs the checks and says what they said.
-    pub(super) async fn perform(
-        self,
-        stop: watch::Receiver<Stop>,
-        activity: mpsc::Sender<Activity>,
-    ) -> Evidence {
-        let limits = &self.pipeline.limits;
-        let order = AttemptOrder {
+    /// What the launcher is asked for.
+    pub(super) fn order(&self) -> AttemptOrder {
+        AttemptOrder {
             run: self.run.clone(),
             key: self.key.clone(),
             fence: self.fence,
+            packet: None,
             role: Role::Check,
             kind: "check",
             base: self.base.clone(),
@@ -126,10 +122,21 @@ impl Job {
             target: self.target.clone(),
             task: Task::Checks(self.checks.clone()),
             workspace: Arc::new(self.pipeline.workspace.clone()),
-            wall_max: limits.stage_timeout,
+            wall_max: self.pipeline.limits.stage_timeout,
             idle_max: Duration::MAX,
-        };
-        let returned = self.tools.launcher.launch(order, stop, activity).await;
+        }
+    }
+
+    /// Runs the checks and says what they said. Checks that were cut off are repeated, so their place goes at once.
+    pub(super) async fn perform(
+        self,
+        stop: watch::Receiver<Stop>,
+        activity: mpsc::Sender<Activity>,
+    ) -> Evidence {
+        let launcher = &self.tools.launcher;
+        let returned = launcher.launch(self.order(), stop, activity).await;
+        // What is left is found by the next engine and by `clean`.
+        drop(launcher.discard(self.run.clone(), self.key.clone()).await);
         Evidence {
             tree: self.subject,
             checks: hash_json(&self.checks),

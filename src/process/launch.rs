@@ -87,12 +87,7 @@ impl Launch {
         drop(registration);
         match end {
             // A word that came before a violent death may be forged: the command can find its supervisor in `/proc`.
-            Some(end) if status.as_ref().is_ok_and(ExitStatus::success) => ProcessEnd {
-                ended: end.ended,
-                duration: Duration::from_millis(end.duration_ms),
-                killed_descendants: end.killed_descendants,
-                output_bytes: end.output_bytes,
-            },
+            Some(end) if status.as_ref().is_ok_and(ExitStatus::success) => end.into(),
             Some(_) | None => ProcessEnd {
                 killed_descendants: sweep(marker).await,
                 ..without_start(lost_supervisor(&stop, status))

@@ -45,6 +45,7 @@ pub use launch::{Launch, become_subreaper};
 pub use supervise::supervise_main;
 pub use table::{Orphan, orphans, sweep_orphans};
 pub use text::{one_line, plain_text};
+pub use wire::{END_BYTES_MAX, END_FILE, told_end};
 
 /// The hidden verb under which the binary is a supervisor; its one argument is the file to read.
 pub const SUPERVISE_VERB: &str = "__supervise";

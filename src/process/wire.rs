@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ProcessEnd;
 use crate::port::Ended;
 
 /// The version of [`Order`] and [`End`]. Engine and supervisor are the same binary, so another version means that
@@ -21,8 +22,10 @@ pub(super) const VERSION: u32 = 1;
 
 /// The file with the order, in the scratch directory.
 pub(super) const ORDER_FILE: &str = "spec.json";
-/// The file with the end, in the scratch directory.
-pub(super) const END_FILE: &str = "end.json";
+/// The file with the end, in the scratch directory of a command.
+pub const END_FILE: &str = "end.json";
+/// Most bytes of it.
+pub const END_BYTES_MAX: u64 = 64 * 1024;
 
 /// Asks the supervisor to end the command with grace.
 pub(super) const STOP_GENTLY: u8 = b's';
@@ -63,6 +66,24 @@ pub(super) enum Message {
     Activity { line: String, idle_ms: Option<u64> },
     /// The last line.
     End(End),
+}
+
+/// The end that the file [`END_FILE`] tells, to be read by who comes after the engine that ordered the command; `None`
+/// when it is not whole or of another version.
+pub fn told_end(text: &[u8]) -> Option<ProcessEnd> {
+    let end: End = serde_json::from_slice(text).ok()?;
+    (end.version == VERSION).then(|| end.into())
+}
+
+impl From<End> for ProcessEnd {
+    fn from(end: End) -> Self {
+        Self {
+            ended: end.ended,
+            duration: Duration::from_millis(end.duration_ms),
+            killed_descendants: end.killed_descendants,
+            output_bytes: end.output_bytes,
+        }
+    }
 }
 
 /// A duration in whole milliseconds, saturating.

@@ -15,8 +15,8 @@ use crate::port::{Activity, AgentTask, AttemptOrder, AttemptReturn, Ended, Stop,
 use crate::process::{ActivityLine, Command, LOG_BYTES_MAX, ProcessEnd};
 use crate::spec::Step;
 
-use super::clean::Salvage;
 use super::environment::{ADDITIONS_BYTES_MAX, Environment};
+use super::note::{Note, attempt_name};
 use super::place::{self, Place};
 use super::{Shared, bring, material};
 
@@ -26,6 +26,8 @@ const RESULT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const SETUP_MAX: Duration = Duration::from_secs(30 * 60);
 /// Wall time of all teardown steps together.
 const TEARDOWN_MAX: Duration = Duration::from_secs(60);
+/// Names the agent's own directory below `scratch/`.
+pub(super) const AGENT_JOB: &str = "agent";
 /// Lines of activity that may wait for their reader.
 const ACTIVITY_WAITING_MAX: usize = 16;
 
@@ -35,7 +37,7 @@ pub fn log_path(logs_root: &Path, key: &AttemptKey) -> PathBuf {
 }
 
 fn log_file(logs_root: &Path, key: &AttemptKey, suffix: &str) -> PathBuf {
-    let name = format!("{}.{}.{}{suffix}.log", key.stage, key.round, key.attempt);
+    let name = format!("{}{suffix}.log", attempt_name(key));
     logs_root.join(key.unit.as_str()).join(name)
 }
 
@@ -226,15 +228,15 @@ impl Attempt {
                 return;
             }
         };
-        let skip = match self.remember_untracked(task).await {
-            Ok(skip) => skip,
+        let note = match self.leave_note(task).await {
+            Ok(note) => note,
             Err(sentence) => {
                 answer.ended = Ended::Infrastructure(sentence);
                 return;
             }
         };
         let job = Job {
-            name: "agent".to_owned(),
+            name: AGENT_JOB.to_owned(),
             argv,
             cwd: &self.place.tree,
             env: self.environment.with(&task.env),
@@ -245,6 +247,12 @@ impl Attempt {
         };
         let offset = place::log_length(&self.logs.main);
         let end = self.run(job, self.stop.clone()).await;
+        self.collect(end, note, offset, answer).await;
+    }
+
+    /// Gathers what an agent that ended left: its result, the tree if it is an author's, and the end of its log from
+    /// `offset` on.
+    pub(super) async fn collect(&self, end: ProcessEnd, note: Note, offset: u64, answer: &mut AttemptReturn) {
         answer.notes.extend(outlived(end.killed_descendants, "the agent"));
         answer.ended = end.ended;
         answer.tail = place::log_tail(&self.logs.main, offset);
@@ -253,8 +261,8 @@ impl Attempt {
             Ok(result) => answer.result = result,
             Err(sentence) => answer.notes.push(format!("the result was refused: {sentence}")),
         }
-        if task.takes_tree && !matches!(answer.ended, Ended::NotStarted(_)) {
-            self.take_tree(skip, answer).await;
+        if note.takes_tree && !matches!(answer.ended, Ended::NotStarted(_)) {
+            self.take_tree(note.skip, answer).await;
         }
     }
 
@@ -288,23 +296,25 @@ impl Attempt {
         }
     }
 
-    /// The paths that are not part of an author's work, and the note for whoever finds the attempt abandoned.
-    async fn remember_untracked(&self, task: &AgentTask) -> Result<Vec<String>, String> {
-        if !task.takes_tree {
-            return Ok(Vec::new());
-        }
+    /// Leaves the note for whoever finds the attempt without its engine, with the paths that are no author's work.
+    async fn leave_note(&self, task: &AgentTask) -> Result<Note, String> {
         let (order, place, tracked, limits) = (
             Arc::clone(&self.order),
             self.place.clone(),
             Arc::clone(&self.tracked),
             self.limits(),
         );
+        let takes_tree = task.takes_tree;
         blocking(move || {
             let told = |error: io::Error| format!("the fresh worktree cannot be looked through: {error}");
-            let skip = bring::untracked(&place.tree, &tracked).map_err(told)?;
-            let salvage = Salvage::new(&order.run, &order.key, &order.commit, &limits, &skip);
-            salvage.write(&place).map_err(told)?;
-            Ok(skip)
+            let skip = if takes_tree {
+                bring::untracked(&place.tree, &tracked).map_err(told)?
+            } else {
+                Vec::new()
+            };
+            let note = Note::new(&order, takes_tree, &limits, &skip);
+            note.write(&place).map_err(told)?;
+            Ok(note)
         })
         .await
     }
@@ -335,9 +345,8 @@ impl Attempt {
                 Taken::Refused(refusal) if refusal.too_large => Ok(TakenTree::TooLarge(refusal.sentence)),
                 Taken::Refused(refusal) => Ok(TakenTree::Refused(refusal.sentence)),
                 Taken::Tree(oid) => {
-                    let key = &order.key;
-                    let attempt = format!("{}.{}.{}", key.stage, key.round, key.attempt);
-                    let name = format!("refs/pipeline/runs/{}/{}/attempts/{attempt}", order.run, key.unit);
+                    let (unit, attempt) = (&order.key.unit, attempt_name(&order.key));
+                    let name = format!("refs/pipeline/runs/{}/{unit}/attempts/{attempt}", order.run);
                     repository
                         .write_ref(&name, &oid, None)
                         .map_err(|error| error.to_string())?;

@@ -1,4 +1,5 @@
-//! The frame of an attempt: its directories, its worktree, its ports, and their end.
+//! The frame of an attempt: its directories, its worktree, its ports, and their end; and the same frame around the work
+//! of an attempt whose engine died.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -8,13 +9,16 @@ use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
 use crate::git::View;
-use crate::port::{Activity, AttemptOrder, AttemptReturn, Ended, Stop};
+use crate::id::{AttemptKey, RunId};
+use crate::port::{Activity, Adopted, AttemptOrder, AttemptReturn, Ended, Stop};
+use crate::process::{END_BYTES_MAX, END_FILE, ProcessEnd, told_end};
 use crate::spec::Role;
 
-use super::attempt::{Attempt, Logs, blocking};
-use super::environment::Environment;
+use super::attempt::{AGENT_JOB, Attempt, Logs, blocking};
+use super::environment::{ADDITIONS_BYTES_MAX, Environment};
+use super::note::Note;
 use super::place::{self, Place};
-use super::{Shared, bring};
+use super::{PortLease, Shared, bring};
 
 /// See [`Launcher::launch`](crate::port::Launcher::launch).
 pub(super) async fn carry_out(
@@ -27,29 +31,19 @@ pub(super) async fn carry_out(
     let order = Arc::new(order);
     let place = Place::of(&shared.settings.worktrees_root, &order.run, &order.key);
     let logs = Logs::of(&shared.settings.logs_root, &order);
-    let mut answer = AttemptReturn {
-        ended: Ended::Stopped,
-        result: None,
-        tree: None,
-        checks: Vec::new(),
-        log: logs.main.clone(),
-        tail: String::new(),
-        duration_ms: 0,
-        notes: Vec::new(),
-    };
+    let mut answer = AttemptReturn::unbegun(logs.main.clone());
     if *stop.borrow() == Stop::No {
         match create(&place, &logs).await {
             Ok(out) => {
                 let begun = Begun {
-                    shared: Arc::clone(&shared),
+                    shared,
                     order,
-                    place: place.clone(),
+                    place,
                     logs,
                     stop,
                     activity,
                 };
                 begun.go_on(out, &mut answer).await;
-                answer.notes.extend(remove(shared, place).await.err());
             }
             Err(sentence) => answer.ended = Ended::Infrastructure(sentence),
         }
@@ -78,9 +72,14 @@ async fn create(place: &Place, logs: &Logs) -> Result<OwnedFd, String> {
     .await
 }
 
-/// Takes the worktree and the attempt's directory away, whatever an agent did to them.
-async fn remove(shared: Arc<Shared>, place: Place) -> Result<(), String> {
+/// See [`Launcher::discard`](crate::port::Launcher::discard): takes the worktree and the attempt's directory away,
+/// whatever an agent did to them.
+pub(super) async fn discard(shared: Arc<Shared>, run: RunId, key: AttemptKey) -> Result<(), String> {
+    let place = Place::of(&shared.settings.worktrees_root, &run, &key);
     blocking(move || {
+        if std::fs::symlink_metadata(&place.root).is_err() {
+            return Ok(());
+        }
         let unregistered = shared.repository.remove_worktree(&place.tree);
         let told = |error: &dyn std::fmt::Display| {
             format!(
@@ -92,6 +91,81 @@ async fn remove(shared: Arc<Shared>, place: Place) -> Result<(), String> {
         unregistered.map_err(|error| told(&error))
     })
     .await
+}
+
+/// See [`Launcher::adopt`](crate::port::Launcher::adopt).
+pub(super) async fn adopt(shared: Arc<Shared>, order: AttemptOrder) -> Option<Adopted> {
+    let order = Arc::new(order);
+    let place = Place::of(&shared.settings.worktrees_root, &order.run, &order.key);
+    let out = place::open_directory(&place.out)?;
+    let logs = Logs::of(&shared.settings.logs_root, &order);
+    let left = left_by_agent(&place, &order);
+    let lease = lease_ports(&shared, &order).ok()?;
+    let mut environment = Environment::new(&order, &place, &shared.settings.user_env, lease.ports()).ok()?;
+    let additions = place::read_plain(&out, place::ADDITIONS_FILE, ADDITIONS_BYTES_MAX);
+    if let Ok(Some(additions)) = additions {
+        // What cannot be read now could not be read then; teardown runs without it.
+        drop(environment.add(&additions));
+    }
+    // Nobody waits for a word, and nobody asks the dead to stop.
+    let ((_never, stop), (activity, _)) = (watch::channel(Stop::No), mpsc::channel(1));
+    let mut answer = AttemptReturn::unbegun(logs.main.clone());
+    let attempt = Attempt {
+        shared: Arc::clone(&shared),
+        order,
+        place,
+        logs,
+        environment,
+        stop,
+        activity,
+        out: Arc::new(out),
+        tracked: Arc::new(HashSet::new()),
+    };
+    let adopted = match left {
+        Some((end, note)) => {
+            answer.duration_ms = u64::try_from(end.duration.as_millis()).unwrap_or(u64::MAX);
+            let packet = note.packet.clone();
+            attempt.collect(end, note, 0, &mut answer).await;
+            Some(packet)
+        }
+        None => None,
+    };
+    attempt.tear_down(&mut answer).await;
+    adopted.map(|packet| Adopted {
+        returned: answer,
+        packet,
+    })
+}
+
+/// What a supervisor told of the agent's own end, with the note of the attempt.
+/// `None` when the agent was ended by somebody, when nobody told its end, or when the note is another attempt's.
+fn left_by_agent(place: &Place, order: &AttemptOrder) -> Option<(ProcessEnd, Note)> {
+    let note = Note::read(place).ok()??;
+    let scratch = place::open_directory(&place.scratch.join(AGENT_JOB))?;
+    let end = place::read_plain(&scratch, END_FILE, END_BYTES_MAX).ok()??;
+    let end = told_end(&end)?;
+    let by_itself = match end.ended {
+        Ended::Exited(_) | Ended::Timeout | Ended::Idle => true,
+        // Whoever killed the agent may be who killed the engine.
+        Ended::Signalled(_)
+        | Ended::Stopped
+        | Ended::NotStarted(_)
+        | Ended::SetupFailed(_)
+        | Ended::Infrastructure(_) => false,
+    };
+    let same = note.fence == order.fence && note.run == order.run.as_str();
+    (by_itself && same).then_some((end, note))
+}
+
+fn lease_ports(shared: &Shared, order: &AttemptOrder) -> Result<PortLease, String> {
+    let workspace = &order.workspace;
+    let owner = format!("{}/{}", order.key.unit, order.key.stage);
+    shared.settings.ports.lease(
+        &owner,
+        &workspace.ports,
+        workspace.port_base,
+        workspace.port_range,
+    )
 }
 
 /// An attempt whose directories are there and whose worktree is not.
@@ -120,16 +194,8 @@ impl Begun {
             }
         };
         answer.notes.extend(notes);
-        let workspace = &self.order.workspace;
-        let owner = format!("{}/{}", self.order.key.unit, self.order.key.stage);
         let settings = &self.shared.settings;
-        let lease = settings.ports.lease(
-            &owner,
-            &workspace.ports,
-            workspace.port_base,
-            workspace.port_range,
-        );
-        let lease = match lease {
+        let lease = match lease_ports(&self.shared, &self.order) {
             Ok(lease) => lease,
             Err(sentence) => {
                 answer.ended = Ended::Infrastructure(sentence);

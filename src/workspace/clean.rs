@@ -5,17 +5,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use crate::git::{Repository, Taken};
 
-use crate::git::{Repository, SnapshotLimits, Taken};
-use crate::id::{AttemptKey, Oid, RunId};
-
-use super::place::{self, Place};
-
-/// The file in an attempt's `scratch/` that says how its tree is taken if nobody comes back for it.
-const SALVAGE_FILE: &str = "salvage.json";
-/// Most bytes of it.
-const SALVAGE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+use super::note::Note;
+use super::place::Place;
 
 /// Something that nobody owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,75 +158,24 @@ fn remove_attempt(repository: &Repository, leftover: &mut Found) {
     };
 }
 
-/// How to take an author's tree without the engine that started the attempt.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Salvage {
-    pub(super) run: String,
-    pub(super) unit: String,
-    /// `<stage>.<round>.<attempt>`.
-    pub(super) stage: String,
-    pub(super) commit: String,
-    pub(super) files_max: u32,
-    pub(super) bytes_max: u64,
-    pub(super) skip: Vec<String>,
-}
-
-impl Salvage {
-    pub(super) fn new(
-        run: &RunId,
-        key: &AttemptKey,
-        commit: &Oid,
-        limits: &SnapshotLimits,
-        skip: &[String],
-    ) -> Self {
-        Self {
-            run: run.to_string(),
-            unit: key.unit.to_string(),
-            stage: format!("{}.{}.{}", key.stage, key.round, key.attempt),
-            commit: commit.to_string(),
-            files_max: limits.files_max,
-            bytes_max: limits.bytes_max,
-            skip: skip.to_vec(),
-        }
-    }
-
-    /// Leaves it in the attempt's directory.
-    pub(super) fn write(&self, place: &Place) -> io::Result<()> {
-        fs::write(place.scratch.join(SALVAGE_FILE), serde_json::to_vec(self)?)
-    }
-}
-
-/// Keeps the tree of an abandoned author's attempt; the name of the ref. The file may have been forged by the agent, so
-/// nothing of it is used but names that are safe, below a prefix that nobody relies on.
+/// Keeps the tree of an abandoned author's attempt; the name of the ref.
 fn salvage(repository: &Repository, place: &Place) -> Result<Option<String>, String> {
-    let Ok(scratch) = fs::File::open(&place.scratch) else {
+    let Some(note) = Note::read(place)?.filter(|note| note.takes_tree) else {
         return Ok(None);
     };
-    let Some(text) = place::read_plain(&scratch.into(), SALVAGE_FILE, SALVAGE_BYTES_MAX)? else {
-        return Ok(None);
-    };
-    let broken = |what: &dyn std::fmt::Display| format!("{SALVAGE_FILE} is broken: {what}");
-    let salvage: Salvage = serde_json::from_slice(&text).map_err(|error| broken(&error))?;
-    let run = RunId::parse(&salvage.run).map_err(|error| broken(&error))?;
-    let commit: Oid = salvage.commit.parse().map_err(|error| broken(&error))?;
-    let name = place.root.file_name().and_then(|name| name.to_str());
-    if name != Some(&salvage.stage) || !crate::id::is_safe_name(&salvage.unit) {
-        return Err(broken(&"it names another attempt"));
-    }
     if !fs::symlink_metadata(&place.tree).is_ok_and(|metadata| metadata.is_dir()) {
         return Ok(None);
     }
-    let limits = SnapshotLimits {
-        files_max: salvage.files_max,
-        bytes_max: salvage.bytes_max,
-    };
-    let taken = repository.take_tree(&place.tree, &commit, &limits, &salvage.skip);
-    match taken.map_err(|error| error.to_string())? {
+    let told = |error: &dyn std::fmt::Display| error.to_string();
+    let run = note.run().map_err(|error| told(&error))?;
+    let commit = note.commit().map_err(|error| told(&error))?;
+    let taken = repository.take_tree(&place.tree, &commit, &note.limits(), &note.skip);
+    match taken.map_err(|error| told(&error))? {
         Taken::Tree(tree) => {
-            let name = format!("refs/pipeline/salvage/{run}/{}/{}", salvage.unit, salvage.stage);
+            let name = format!("refs/pipeline/salvage/{run}/{}/{}", note.unit, note.attempt);
             repository
                 .write_ref(&name, &tree, None)
-                .map_err(|error| error.to_string())?;
+                .map_err(|error| told(&error))?;
             Ok(Some(name))
         }
         // It could not have been used either.

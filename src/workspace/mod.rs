@@ -1,14 +1,14 @@
 //! Worktrees: a fresh place for every attempt, everything that happens in it, and its end.
 //!
 //! ```text
-//! <worktrees_root>/<run>/<unit>/<stage>.<round>.<attempt>/     mode 0700, removed at the end
+//! <worktrees_root>/<run>/<unit>/<stage>.<round>.<attempt>/     mode 0700, stands until the outcome is recorded
 //!   tree/      the linked worktree: what the attempt works on
 //!   git/       its private git directory
 //!   context/   PIPELINE_CONTEXT, read-only
 //!   out/       PIPELINE_RESULT and PIPELINE_ENV
 //!   tmp/       TMPDIR
 //!   agent/     the agent's own files, from the base commit, read-only
-//!   scratch/   ours: orders of supervisors, the prompt
+//!   scratch/   ours: orders of supervisors and what they told at the end, the prompt, the attempt's note
 //! <logs_root>/<unit>/<stage>.<round>.<attempt>{,.setup,.teardown}.log
 //! ```
 //!
@@ -17,8 +17,9 @@
 //! - An author cannot replace its own judge: what the agent's argument vector names is taken from the base commit
 //!   ([`LocalLauncher`] says how exactly).
 //! - What is brought in from the main worktree, and what set-up makes, never becomes part of an author's tree.
-//! - Teardown runs and the place is removed however the attempt ended; what cannot be removed is told as a note
-//!   and found by [`clean`].
+//! - Teardown runs however the attempt ended, also when its engine died. The place is removed once the outcome is
+//!   recorded, and not before: what an agent had finished is adopted by the next engine. What cannot be removed is
+//!   found by [`clean`].
 //! - Nothing below a worktree is opened through a link that an author may have put there.
 //!
 //! Locks: the table of [`PortLeases`], never held across an await. Git's registrations of worktrees are shared, and
@@ -31,6 +32,7 @@ mod checks;
 mod clean;
 mod environment;
 mod material;
+mod note;
 mod place;
 mod ports;
 
@@ -42,7 +44,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::git::Repository;
-use crate::port::{Activity, AttemptOrder, AttemptReturn, BoxFuture, Launcher, Stop};
+use crate::id::{AttemptKey, RunId};
+use crate::port::{Activity, Adopted, AttemptOrder, AttemptReturn, BoxFuture, Launcher, Stop};
 use crate::process::Launch;
 
 pub use attempt::log_path;
@@ -120,5 +123,13 @@ impl Launcher for LocalLauncher {
         activity: mpsc::Sender<Activity>,
     ) -> BoxFuture<'static, AttemptReturn> {
         Box::pin(carry::carry_out(Arc::clone(&self.shared), order, stop, activity))
+    }
+
+    fn adopt(&self, order: AttemptOrder) -> BoxFuture<'static, Option<Adopted>> {
+        Box::pin(carry::adopt(Arc::clone(&self.shared), order))
+    }
+
+    fn discard(&self, run: RunId, key: AttemptKey) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(carry::discard(Arc::clone(&self.shared), run, key))
     }
 }

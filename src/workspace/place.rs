@@ -39,8 +39,8 @@ impl Place {
     pub(super) fn of(worktrees_root: &Path, run: &RunId, key: &AttemptKey) -> Self {
         // The last half of a run's id is random; short paths matter to sockets and to shebang lines.
         let run = &run.as_str()[run.as_str().len() - 8..];
-        let attempt = format!("{}.{}.{}", key.stage, key.round, key.attempt);
-        Self::below(worktrees_root.join(run).join(key.unit.as_str()).join(attempt))
+        let unit = worktrees_root.join(run).join(key.unit.as_str());
+        Self::below(unit.join(super::note::attempt_name(key)))
     }
 
     /// The place with that directory.
@@ -87,8 +87,7 @@ impl Place {
         for directory in [&self.context, &self.out, &self.tmp, &self.agent, &self.scratch] {
             DirBuilder::new().mode(0o700).create(directory)?;
         }
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-        let out = rustix::fs::open(&self.out, flags, Mode::empty())?;
+        let out = open_no_follow(&self.out)?;
         File::create(self.out.join(ADDITIONS_FILE))?;
         Ok(out)
     }
@@ -104,6 +103,16 @@ impl Place {
         }
         Ok(())
     }
+}
+
+fn open_no_follow(directory: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+    rustix::fs::open(directory, flags, Mode::empty())
+}
+
+/// A directory held open, when it is one and no link to one.
+pub(super) fn open_directory(directory: &Path) -> Option<OwnedFd> {
+    open_no_follow(directory).ok()
 }
 
 /// Makes a directory with its parents for this user alone.

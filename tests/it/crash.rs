@@ -119,3 +119,35 @@ fn a_landing_that_was_cut_off_is_settled_before_a_changed_file_begins_anew() {
     assert_eq!(world.git(&["status", "--porcelain"]), " M rfc.yaml\n");
     assert_eq!(world.read("api.txt"), "work of api\n");
 }
+
+#[test]
+fn an_agent_that_had_ended_when_the_engine_died_is_not_started_again() {
+    let world = World::new();
+    world.file("", ONE);
+    let text = world.read("rfc.yaml").replace(
+        "checks:",
+        "workspace:\n  teardown:\n    - {run: '[ -e \"$COUNT_DIR/../go\" ] || { touch \"$COUNT_DIR/../torn\"; sleep 600; }', for: [author]}\n  env: {COUNT_DIR: \"COUNT\"}\nchecks:",
+    );
+    let count = world.base().join("count");
+    world.write(
+        "rfc.yaml",
+        &text.replace("COUNT\"", &format!("{}\"", count.display())),
+    );
+    world.commit("chore: plan");
+    let mut engine = world.start(&["run", "rfc.yaml"]);
+    world.wait_until("the author to have ended", || world.base().join("torn").exists());
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    std::fs::write(world.base().join("go"), "").unwrap();
+    let said = world.expect(&["run", "rfc.yaml"], 0);
+    assert!(
+        said.err.contains("its work is taken over"),
+        "{}{}",
+        said.out,
+        said.err
+    );
+    assert_eq!(world.calls("api"), ["implement.1"]);
+    assert_eq!(landings(&world), 1);
+    world.expect(&["doctor", "--strict"], 0);
+    world.assert_clean();
+}

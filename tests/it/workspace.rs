@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod adopted;
 mod hostile;
 
 use std::collections::BTreeMap;
@@ -125,6 +126,7 @@ impl World {
                 attempt: 1,
             },
             fence: 9,
+            packet: None,
             role,
             kind: "implement",
             base: self.base.clone(),
@@ -139,7 +141,10 @@ impl World {
 
     async fn launch(&self, order: AttemptOrder) -> AttemptReturn {
         let (activity, _) = mpsc::channel::<Activity>(100);
-        self.launcher.launch(order, self.stop.subscribe(), activity).await
+        let (run, key) = (order.run.clone(), order.key.clone());
+        let answer = self.launcher.launch(order, self.stop.subscribe(), activity).await;
+        self.launcher.discard(run, key).await.unwrap();
+        answer
     }
 
     async fn author(&self, script: &str, workspace: Workspace) -> AttemptReturn {
@@ -517,11 +522,13 @@ async fn attempts_side_by_side_have_places_and_ports_of_their_own() {
         ]);
         let mut order = world.order(Role::Author, task, workspace.clone());
         order.key.attempt = attempt;
-        running.spawn(
-            world
-                .launcher
-                .launch(order, world.stop.subscribe(), activity.clone()),
-        );
+        let (run, key) = (order.run.clone(), order.key.clone());
+        let (launcher, stop, activity) = (world.launcher.clone(), world.stop.subscribe(), activity.clone());
+        running.spawn(async move {
+            let answer = launcher.launch(order, stop, activity).await;
+            launcher.discard(run, key).await.unwrap();
+            answer
+        });
     }
     let answers = running.join_all().await;
     let mut words: Vec<&str> = answers
