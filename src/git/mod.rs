@@ -27,6 +27,7 @@ mod invoke;
 mod land;
 mod objects;
 mod private;
+mod record;
 mod refs;
 mod repository;
 mod resolve;

@@ -16,8 +16,8 @@ use super::worktree::real_path;
 use super::{Error, Result};
 use crate::id::Oid;
 
-/// The date of a judge's commits: 2000-01-01. A date of zero confuses tools.
-const NEUTRAL_SECONDS: i64 = 946_684_800;
+/// The date of commits that are nobody's: 2000-01-01. A date of zero confuses tools.
+pub(super) const NEUTRAL_SECONDS: i64 = 946_684_800;
 
 /// What an attempt sees of history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl Repository {
     }
 }
 
-fn neutral_identity() -> Identity {
+pub(super) fn neutral_identity() -> Identity {
     Identity {
         name: "pipeline".to_owned(),
         email: "pipeline@localhost".to_owned(),

@@ -80,6 +80,32 @@ impl Repository {
         self.update(name, old, &format!("{new}"), "update")
     }
 
+    /// Sets several refs of ours, all or none, wherever they are.
+    ///
+    /// # Errors
+    /// [`Error::ForeignRef`] for any other ref; when git fails.
+    pub fn write_refs(&self, refs: &[(String, Oid)]) -> Result<()> {
+        let mut fields = Vec::with_capacity(refs.len() * 3);
+        for (name, new) in refs {
+            require_own(name)?;
+            fields.extend([format!("update {name}"), new.to_string(), String::new()]);
+        }
+        self.output(&self.update_refs(fields)).map(drop)
+    }
+
+    /// Deletes every ref below a prefix of ours that ends with `/`.
+    ///
+    /// # Errors
+    /// [`Error::ForeignRef`] for any other prefix; when git fails.
+    pub fn delete_refs_below(&self, prefix: &str) -> Result<()> {
+        let mut fields = Vec::new();
+        for (name, _) in self.refs_below(prefix)? {
+            require_own(&name)?;
+            fields.extend([format!("delete {name}"), String::new()]);
+        }
+        self.output(&self.update_refs(fields)).map(drop)
+    }
+
     /// Deletes a ref of ours; one that is gone already is fine.
     ///
     /// # Errors
@@ -96,13 +122,7 @@ impl Repository {
         let mut fields = vec![format!("{verb} {name}")];
         fields.extend((verb == "update").then(|| new.to_owned()));
         fields.push(old.map_or(String::new(), |oid| oid.as_str().to_owned()));
-        let call = self
-            .shared()
-            .args(["update-ref", "--no-deref", "-m", "pipeline", "-z", "--stdin"])
-            .env("GIT_COMMITTER_NAME", "pipeline")
-            .env("GIT_COMMITTER_EMAIL", "pipeline@localhost")
-            .stdin(super::invoke::nul_ended(fields));
-        match self.output(&call) {
+        match self.output(&self.update_refs(fields)) {
             Ok(_) => Ok(()),
             Err(error) => {
                 let found = self
@@ -119,6 +139,17 @@ impl Repository {
                 Err(error)
             }
         }
+    }
+}
+
+impl Repository {
+    /// One transaction of `update-ref`.
+    fn update_refs(&self, fields: Vec<String>) -> super::invoke::Call {
+        self.shared()
+            .args(["update-ref", "--no-deref", "-m", "pipeline", "-z", "--stdin"])
+            .env("GIT_COMMITTER_NAME", "pipeline")
+            .env("GIT_COMMITTER_EMAIL", "pipeline@localhost")
+            .stdin(super::invoke::nul_ended(fields))
     }
 }
 
