@@ -323,7 +323,7 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__doctor)
-            opts="-h -V --strict --json --color --help --version"
+            opts="-h -V --strict --fix --json --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -190,6 +190,7 @@ complete -c pipeline -n "__fish_pipeline_using_subcommand doctor" -l color -d 'W
 always\t'Always'
 never\t'Never'"
 complete -c pipeline -n "__fish_pipeline_using_subcommand doctor" -l strict -d 'Compare every run\'s journal with git, checkouts, processes and the disk; no engine may be at work'
+complete -c pipeline -n "__fish_pipeline_using_subcommand doctor" -l fix -d 'Remove what nobody owns, and rebuild runs whose state is lost or damaged from git'
 complete -c pipeline -n "__fish_pipeline_using_subcommand doctor" -l json -d 'Print JSON'
 complete -c pipeline -n "__fish_pipeline_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pipeline -n "__fish_pipeline_using_subcommand doctor" -s V -l version -d 'Print version'

@@ -308,6 +308,14 @@ impl Context {
             }
             return self.read(run);
         }
+        if let [.., lost] = super::restore::lost_runs(self)?.as_slice() {
+            let message = format!(
+                "the state of run {lost} is gone from {}",
+                self.home.root().display()
+            );
+            return Err(Failure::new(Exit::NoMatch, "lost_run", message)
+                .help("`pipeline doctor --fix` rebuilds it from git; so does `pipeline run FILE`, which goes on with it"));
+        }
         let (message, help) = match wanted {
             Some(wanted) => (
                 format!("no run `{wanted}` in this repository"),
@@ -354,7 +362,7 @@ impl Context {
                 "frozen",
                 format!("{} cannot be read: {error}", path.display()),
             )
-            .help("`pipeline run FILE --fresh` starts over; the journal beside it is untouched")
+            .help("`pipeline doctor --fix` sets the run aside and rebuilds it from git")
         })
     }
 

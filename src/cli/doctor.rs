@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use crate::git::Repository;
 use crate::spec::{Adapter, Level};
+use crate::store::Store;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -17,6 +18,9 @@ pub(super) struct Args {
     /// Compare every run's journal with git, checkouts, processes and the disk; no engine may be at work
     #[arg(long)]
     strict: bool,
+    /// Remove what nobody owns, and rebuild runs whose state is lost or damaged from git
+    #[arg(long)]
+    fix: bool,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -63,6 +67,9 @@ pub(super) fn perform(environment: &Environment, args: &Args, screen: Screen) ->
     });
     answers.push(answer);
     if let Some(context) = &context {
+        if args.fix {
+            answers.extend(fix(context)?);
+        }
         answers.extend(of_repository(context));
     }
     if let Some(file) = &args.file {
@@ -106,6 +113,30 @@ pub(super) fn perform(environment: &Environment, args: &Args, screen: Screen) ->
         }
     }
     Ok(if good { Exit::Done } else { Exit::Environment })
+}
+
+/// Mends what can be mended, and says what was.
+fn fix(context: &Context) -> Result<Vec<Answer>, Failure> {
+    let lease = super::steer::lease(context, "doctor --fix")?;
+    let (mut store, mut told) = Store::open(context.home.clone(), lease)?;
+    told.extend(super::restore::repair_runs(context, &mut store)?);
+    for found in super::clean::all_leftovers(context, false) {
+        let path = found.path.display();
+        told.push(match (&found.failure, &found.kept) {
+            (Some(why), _) => format!("{path} could not be removed: {why}"),
+            (None, Some(name)) => format!("{path} was removed; unfinished work is kept as {name}"),
+            (None, None) => format!("{path}, which nobody owned, was removed"),
+        });
+    }
+    if told.is_empty() {
+        told.push("nothing to mend".to_owned());
+    }
+    let fixed = told.into_iter().map(|said| Answer {
+        question: "fix",
+        good: true,
+        said,
+    });
+    Ok(fixed.collect())
 }
 
 fn of_repository(context: &Context) -> Vec<Answer> {

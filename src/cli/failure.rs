@@ -123,8 +123,10 @@ impl From<EngineError> for Failure {
             EngineError::Agent(error) => Self::new(Exit::Environment, "template", error.to_string()),
             EngineError::Replay { .. } | EngineError::Name(_) => {
                 Self::new(Exit::Environment, "journal", error.to_string())
-                    .help("keep the journal for a report; `pipeline run FILE --fresh` starts over")
+                    .help("`pipeline doctor --fix` sets the journal aside and rebuilds the run from git; keep it for a report")
             }
+            EngineError::CutJournal { .. } => Self::new(Exit::Environment, "journal", error.to_string())
+                .help("`pipeline doctor --fix` sets the journal aside and rebuilds the run from git"),
             EngineError::Task(error) => Self::new(Exit::Bug, "internal", error.to_string()),
         }
     }

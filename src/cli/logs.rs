@@ -137,6 +137,9 @@ fn attempts(records: &[Record], unit: &UnitId) -> Vec<Told> {
                 | UnitEvent::UnitResolved { .. }
                 | UnitEvent::UnitKept { .. }
                 | UnitEvent::UnitDiscarded => {}
+                UnitEvent::UnitRestored { work, .. } => {
+                    generation = work.as_ref().and_then(|work| work.approved).unwrap_or(generation);
+                }
             },
             Event::Queue(QueueEvent::CandidateBuilt { candidate }) => {
                 if candidate.units.iter().any(|built| built.unit == *unit) {

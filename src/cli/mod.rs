@@ -19,6 +19,7 @@ mod init;
 mod logs;
 mod plan;
 mod resolve;
+mod restore;
 mod retry;
 mod run;
 mod runs;

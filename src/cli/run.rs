@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::screen::RunScreen;
 use super::steer::open_store;
 use super::tools::{fingerprint, random, tools};
-use crate::engine::{Engine, Observer, Options};
+use crate::engine::{Engine, Observer, Options, rows_of};
 use crate::event::{Event, Record, RunEvent, UnitEvent, UnitScoped};
 use crate::id::{Oid, RunId, UnitId};
 use crate::port::{Activity, Stop};
@@ -192,7 +192,7 @@ fn start(
     let events: Vec<Event> = std::iter::once(started)
         .chain(kept.into_iter().map(keep))
         .collect();
-    store.start_run(&run, &bytes, now, &events)?;
+    store.start_run(&run, &bytes, now, &events, &rows_of(&events))?;
     Ok(run)
 }
 

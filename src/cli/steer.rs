@@ -9,13 +9,15 @@ use crate::engine::steer::{Desk, Wish};
 use crate::id::UnitId;
 use crate::store::{Holder, Store, StoreLease};
 
-/// Opens the store for writing. While an engine has the repository, this fails with its name.
+/// Opens the store for writing, with every run in it that git knows. While an engine has the repository, this fails with its
+/// name.
 pub(super) fn open_store(context: &Context, verb: &str) -> Result<Store, Failure> {
     let lease = lease(context, verb)?;
-    let (store, notes) = Store::open(context.home.clone(), lease)?;
+    let (mut store, notes) = Store::open(context.home.clone(), lease)?;
     for note in notes {
         tell(&note);
     }
+    super::restore::restore_lost_runs(context, &mut store)?;
     Ok(store)
 }
 

@@ -145,7 +145,7 @@ fn refuse_under_engine(context: &Context) -> Result<(), Failure> {
 /// Reads a journal, with its checksums and sequence numbers, and folds it.
 fn read(context: &Context, run: &RunId) -> Result<Sound, Finding> {
     let damaged = |failure: Failure| Finding::of_failure("journal_damaged", &failure);
-    let fresh = "keep the folder for a report; `pipeline run FILE --fresh` starts over";
+    let fresh = "`pipeline doctor --fix` sets it aside and rebuilds the run from git";
     let frozen = context.read_frozen(run).map_err(damaged)?;
     let records = crate::store::read_journal(&context.home, run)
         .map_err(|error| damaged(error.into()))?
@@ -157,12 +157,8 @@ fn read(context: &Context, run: &RunId) -> Result<Sound, Finding> {
             .apply(record)
             .map_err(|error| Finding::new("journal_illegal", error.to_string(), fresh))?;
     }
-    let Some(start) = state.start().cloned() else {
-        let what = "its journal is empty: it was damaged, or the run was made and never begun";
-        let path = context.home.run_dir(run);
-        let help = format!("`rm -r {}`", shell_words::quote(&path.display().to_string()));
-        return Err(Finding::new("run_not_begun", what, help));
-    };
+    let start = state.start().cloned();
+    let start = start.expect("a journal is read only if it begins with the start of its run");
     if start.frozen != frozen.hash() {
         let what = "its frozen.json is not the pipeline that the run began with";
         return Err(Finding::new("frozen_changed", what, fresh));
@@ -200,6 +196,7 @@ fn landings(records: &[Record]) -> Vec<Landing> {
                 RunEvent::RunStarted { .. }
                 | RunEvent::EngineStarted { .. }
                 | RunEvent::EngineStopped { .. }
+                | RunEvent::RunRebuilt { .. }
                 | RunEvent::RunFinished
                 | RunEvent::PreflightEnded { .. },
             )

@@ -167,6 +167,7 @@ impl Engine {
             // Decisions that come together are about different units: one write, one flush.
             if !records.is_empty() {
                 self.record(&records)?;
+                self.write_approvals().await?;
             }
             self.break_off_moot();
             if took_time {

@@ -74,6 +74,7 @@ impl Engine {
             commit: onto,
             tree,
         };
+        self.keep_candidate(&candidate).await?;
         self.record(&[Event::Queue(QueueEvent::CandidateBuilt { candidate })])
     }
 
@@ -145,6 +146,7 @@ impl Engine {
         verified: &VerifiedCandidate,
         checkout: Option<PathBuf>,
     ) -> Result<(), EngineError> {
+        self.write_landing(verified).await?;
         // The swap is what no later engine could take back: one that lost its lock meanwhile must not make it.
         self.store.still_holds()?;
         let (from, to) = (verified.from().clone(), verified.to().clone());

@@ -11,11 +11,14 @@ mod attempt;
 mod dispatch;
 mod interpret;
 mod landing;
+pub mod rebuild;
+mod records;
 mod recovery;
 pub mod steer;
 mod verify;
 
 pub use interpret::LandedChanges;
+pub use recovery::rows_of;
 pub use verify::verify_key;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +28,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::agent::{self, Templates};
-use crate::event::{Event, Record, RunEvent, StopCause};
+use crate::event::{Event, Record, RunEvent, StopCause, UnitEvent, UnitScoped};
 use crate::git::{self, Identity, Repository};
 use crate::id::{NameError, RunId, UnitId};
 use crate::port::{Activity, Clock, Launcher, Stop};
@@ -107,6 +110,16 @@ pub enum EngineError {
     /// The checks could not be run on the target: no worktree, set-up failed, disk full.
     #[error("the checks cannot be run on the target: {0}")]
     Preflight(String),
+    /// Units are on the target whose landing the journal does not know: somebody cut it, or put back an older one.
+    #[error(
+        "the journal of run {run} is older than the target: {} landed and stands there, and no event says so", units.join(", ")
+    )]
+    CutJournal {
+        /// The run.
+        run: RunId,
+        /// The units, each with its commit.
+        units: Vec<String>,
+    },
     /// A task of ours panicked.
     #[error("a task of the engine failed: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -127,6 +140,8 @@ pub struct Engine {
     discards: JoinSet<Result<(), String>>,
     /// One sender per attempt or verification under way, by fence.
     stops: BTreeMap<u64, watch::Sender<Stop>>,
+    /// Approvals that are in the journal and not in git yet.
+    unwritten: Vec<UnitId>,
     activity: mpsc::Sender<Activity>,
     activity_of_attempts: mpsc::Receiver<Activity>,
     stopping: Option<StopCause>,
@@ -171,6 +186,7 @@ impl Engine {
             tasks: JoinSet::new(),
             discards: JoinSet::new(),
             stops: BTreeMap::new(),
+            unwritten: Vec::new(),
             activity,
             activity_of_attempts,
             stopping: None,
@@ -179,11 +195,13 @@ impl Engine {
             engine.observer.replayed(record);
         }
         engine.check_rows(&records)?;
+        engine.refuse_a_cut_journal().await?;
         engine.record(&[Event::Run(RunEvent::EngineStarted {
             epoch: engine.state.epoch() + 1,
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })])?;
+        engine.write_missing_records(kept_units(&records)).await?;
         engine.recover().await?;
         Ok(engine)
     }
@@ -191,8 +209,8 @@ impl Engine {
     /// Writes events down, folds them into the state, and shows them; in this order.
     fn record(&mut self, events: &[Event]) -> Result<(), EngineError> {
         let now = self.tools.clock.now();
-        let rows = self.rows_of(events);
-        let records = self.store.commit(&self.run, now, events, &rows)?;
+        let records = self.store.commit(&self.run, now, events, &rows_of(events))?;
+        self.remember_approvals(events);
         for record in &records {
             self.state.apply(record).map_err(|source| EngineError::Replay {
                 run: self.run.clone(),
@@ -217,4 +235,20 @@ impl Engine {
     pub fn state(&self) -> &State {
         &self.state
     }
+}
+
+/// Units that an earlier run landed, as the journal names them.
+fn kept_units(records: &[Record]) -> Vec<records::KeptUnit> {
+    let kept = |record: &Record| match &record.event {
+        Event::Unit(UnitScoped {
+            unit,
+            what: UnitEvent::UnitKept { commit, from },
+        }) => Some(records::KeptUnit {
+            unit: unit.clone(),
+            commit: commit.clone(),
+            from: from.clone(),
+        }),
+        Event::Unit(_) | Event::Run(_) | Event::Queue(_) => None,
+    };
+    records.iter().filter_map(kept).collect()
 }

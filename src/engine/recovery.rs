@@ -10,10 +10,11 @@
 //! | the same, target elsewhere | the entry is back in line, free of charge |
 //! | after the landing, before the checkout followed | the checkout follows now |
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::attempt::Attempt;
+use super::dispatch::blocking;
+use super::rebuild::unknown_landings;
 use super::{Engine, EngineError, verify};
 use crate::event::{Event, Hold, LandRefusal, QueueEvent, Record, UnitEvent, UnitScoped, VerifyPurpose};
 use crate::id::Oid;
@@ -157,26 +158,33 @@ impl Engine {
         }
     }
 
-    /// The rows of the store that the events change: a cache of the journal, by unit.
-    pub(super) fn rows_of(&self, events: &[Event]) -> Vec<Row> {
-        events.iter().flat_map(rows_of_event).collect()
+    /// Compares what landed according to git with the journal.
+    pub(super) async fn refuse_a_cut_journal(&self) -> Result<(), EngineError> {
+        let (repository, state) = (self.tools.repository.clone(), self.state.clone());
+        let units = blocking(move || unknown_landings(&repository, &state)).await??;
+        if units.is_empty() {
+            return Ok(());
+        }
+        Err(EngineError::CutJournal {
+            run: self.run.clone(),
+            units,
+        })
     }
 
     /// Compares the store's rows with the journal, which is the truth.
     pub(super) fn check_rows(&mut self, records: &[Record]) -> Result<(), EngineError> {
-        let mut expected = BTreeMap::new();
-        for row in records.iter().flat_map(|record| rows_of_event(&record.event)) {
-            match row.value {
-                Some(value) => drop(expected.insert((row.tree, row.key), value)),
-                None => drop(expected.remove(&(row.tree, row.key))),
-            }
-        }
+        let expected = crate::store::fold(records.iter().flat_map(|record| rows_of_event(&record.event)));
         let seq = records.last().map_or(0, |record| record.seq);
         if let Some(note) = self.store.verify_rows(&self.run, &expected, seq)? {
             self.observer.note(&note);
         }
         Ok(())
     }
+}
+
+/// The rows of the store that the events change: a cache of the journal.
+pub fn rows_of(events: &[Event]) -> Vec<Row> {
+    events.iter().flat_map(rows_of_event).collect()
 }
 
 /// The rows an event sets or removes: entries of the queue by unit, evidence by tree and check set,
@@ -203,6 +211,7 @@ fn rows_of_event(event: &Event) -> Vec<Row> {
             | UnitEvent::UnitRetried { .. }
             | UnitEvent::UnitResolved { .. }
             | UnitEvent::UnitKept { .. }
+            | UnitEvent::UnitRestored { .. }
             | UnitEvent::UnitDiscarded => Vec::new(),
         },
         Event::Queue(queue) => match queue {

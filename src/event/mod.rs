@@ -23,8 +23,8 @@ pub use queue::{
 };
 pub use reason::Reason;
 pub use unit::{
-    Gate, GuardAction, GuardHit, Head, Job, LedgerRow, LedgerRowState, LineRange, Outcome, Output,
-    ReportedFinding, Resolution, ResolutionAction, UnitEvent, Usage, Verdict,
+    AttemptNumber, Gate, GuardAction, GuardHit, Head, Job, LedgerRow, LedgerRowState, LineRange, Outcome,
+    Output, ReportedFinding, Resolution, ResolutionAction, RestoredWork, UnitEvent, Usage, Verdict,
 };
 
 /// The version of the journal's format.
@@ -98,6 +98,11 @@ pub enum RunEvent {
     EngineStopped {
         /// Why.
         why: StopCause,
+    },
+    /// The journal was lost; what stands before this was made from what git proves.
+    RunRebuilt {
+        /// What was rebuilt and what cannot be known any more, as sentences.
+        notes: Vec<String>,
     },
     /// Nothing is left to do.
     RunFinished,

@@ -110,8 +110,37 @@ pub enum UnitEvent {
         /// The run that landed it.
         from: RunId,
     },
+    /// The journal was lost, and this is what git still proves of the unit.
+    UnitRestored {
+        /// Its commit with what that stands on; `None` when it has none, so that it begins anew.
+        work: Option<RestoredWork>,
+        /// Attempts that were made before: their numbers are not given out again.
+        attempts: Vec<AttemptNumber>,
+    },
     /// A person gave it up.
     UnitDiscarded,
+}
+
+/// The work of a unit that was found in git.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoredWork {
+    /// Its commit.
+    pub head: Head,
+    /// What that stands on.
+    pub base: Oid,
+    /// The number of its approval, when git proves one; otherwise the work is judged again.
+    pub approved: Option<u32>,
+}
+
+/// The highest attempt of a stage in a round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptNumber {
+    /// The stage.
+    pub stage: StageName,
+    /// The round.
+    pub round: u32,
+    /// The number.
+    pub attempt: u32,
 }
 
 /// What an attempt is for.

@@ -256,6 +256,7 @@ impl Lines<'_> {
             | UnitEvent::StageSkipped { .. }
             | UnitEvent::UnitApproved { .. }
             | UnitEvent::UnitUnblocked
+            | UnitEvent::UnitRestored { .. }
             | UnitEvent::UnitResolved { .. } => None,
         }
     }

@@ -255,6 +255,7 @@ impl State {
                 self.finished = false;
             }
             RunEvent::EngineStopped { why } => self.last_stop = Some(*why),
+            RunEvent::RunRebuilt { .. } => {}
             RunEvent::RunFinished => self.finished = true,
             RunEvent::PreflightEnded { commit, evidence } => {
                 self.evidence.keep_of_target(evidence);

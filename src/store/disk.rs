@@ -46,3 +46,21 @@ pub(super) fn is_at(file: &File, path: &Path) -> bool {
         (Err(_), _) | (_, Err(_)) => false,
     }
 }
+
+/// Moves what is at `path` out of the way under a name nobody has.
+pub(super) fn set_aside(path: &Path, stamp: &str) -> Result<PathBuf, StoreError> {
+    let name_of = |n: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".bad-{stamp}"));
+        if n > 1 {
+            name.push(format!("-{n}"));
+        }
+        PathBuf::from(name)
+    };
+    let aside = (1..)
+        .map(name_of)
+        .find(|name| !name.exists())
+        .expect("some number is free");
+    fs::rename(path, &aside).map_err(|source| StoreError::io("set aside", path, source))?;
+    Ok(aside)
+}

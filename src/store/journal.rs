@@ -20,6 +20,9 @@ const PREFIX_BYTES: usize = 18;
 const PREFIX_HEAD: &[u8] = b"{\"crc\":\"";
 const PREFIX_TAIL: &[u8] = b"\",";
 
+/// A run is made with its first event, all or nothing: a journal without one lost it.
+const NO_BEGINNING: &str = "it has no whole line, and a run begins with one";
+
 /// What a journal says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
@@ -105,6 +108,9 @@ pub(super) fn scan(path: &Path, run: &RunId) -> Result<Scan, StoreError> {
             .read_until(b'\n', &mut line)
             .map_err(|source| StoreError::io("read the journal", path, source))?;
         let number = records.len() as u64 + 1;
+        if length == 0 && records.is_empty() {
+            return Err(StoreError::corrupt(path, 0, NO_BEGINNING.to_owned()));
+        }
         if length == 0 {
             return Ok(Scan {
                 reading: Reading { records, torn: false },
@@ -112,7 +118,11 @@ pub(super) fn scan(path: &Path, run: &RunId) -> Result<Scan, StoreError> {
             });
         }
         if line.pop_if(|last| *last == b'\n').is_none() {
-            return torn_tail(path, number, &mut line).map(|()| Scan {
+            torn_tail(path, number, &mut line)?;
+            if records.is_empty() {
+                return Err(StoreError::corrupt(path, 0, NO_BEGINNING.to_owned()));
+            }
+            return Ok(Scan {
                 reading: Reading { records, torn: true },
                 bytes_good,
             });

@@ -34,7 +34,7 @@ use crate::event::{Event, FORMAT, Record};
 use crate::id::RunId;
 pub use journal::Reading;
 pub use lease::{Holder, LeaseError, StoreLease, holder};
-pub use rows::{Row, RowMap, RowTree};
+pub use rows::{Row, RowMap, RowTree, fold};
 
 /// Where everything lies. Paths only; nothing is made or read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,7 +132,7 @@ pub enum StoreError {
     /// A run of that id exists already.
     #[error("the run {0} exists already; start it with another id")]
     Exists(RunId),
-    /// The run was neither created nor loaded by this store, so the end of its journal is not known.
+    /// The run was neither started nor loaded by this store, so the end of its journal is not known.
     #[error("the run {0} is not loaded; load it before committing to it")]
     NotLoaded(RunId),
     /// The first event of a journal must be the start of its own run.
@@ -174,7 +174,7 @@ impl StoreError {
             line,
             why,
             remedy: format!(
-                "restore it from a backup, or move {run} elsewhere and start a new run; what has landed is in git"
+                "`pipeline doctor --fix` sets {run} aside and rebuilds the run from git, as far as git proves it; or restore it from a backup"
             ),
         }
     }
@@ -261,15 +261,8 @@ impl Store {
         std::mem::take(&mut self.notes)
     }
 
-    /// Makes the directory of a run with its frozen pipeline and an empty journal, all or nothing.
-    ///
-    /// A crash before the first [`Store::commit`] leaves a run that never begins; [`Store::start_run`] cannot.
-    pub fn create_run(&mut self, run: &RunId, frozen: &[u8]) -> Result<(), StoreError> {
-        self.make_run(run, frozen, b"", 0)
-    }
-
     /// Makes the directory of a run with its frozen pipeline and its first events, all or nothing: after a crash there
-    /// is a run that began, or none.
+    /// is a run that began, or none. `rows` are those that the events give.
     ///
     /// # Errors
     /// When the first event is not the start of this run, the run is there already, or the disk refuses.
@@ -279,13 +272,15 @@ impl Store {
         frozen: &[u8],
         at: Timestamp,
         events: &[Event],
+        rows: &[Row],
     ) -> Result<(), StoreError> {
         if !events.first().is_some_and(|event| journal::starts(event, run)) {
             return Err(StoreError::NotStarted(run.clone()));
         }
         let (_, lines) = encoded(1, at, events);
-        self.make_run(run, frozen, &lines, events.len() as u64)?;
-        let done = self.rows.apply(run, events.len() as u64, &[]);
+        let seq = events.len() as u64;
+        self.make_run(run, frozen, &lines, seq)?;
+        let done = self.rows.replace(run, seq, rows);
         if let Err(error) = &done {
             self.poison = Some(error.to_string());
         }
@@ -333,6 +328,18 @@ impl Store {
         Ok(records)
     }
 
+    /// Moves the directory of a run out of the way, for a new one of the same id; the answer is where it is now.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn set_run_aside(&mut self, run: &RunId) -> Result<PathBuf, StoreError> {
+        self.still_holds()?;
+        self.segments.remove(run);
+        let aside = disk::set_aside(&self.home.run_dir(run), &self.stamp)?;
+        disk::sync_dir(&self.home.runs_dir())?;
+        Ok(aside)
+    }
+
     /// Makes `events` part of the run for good, then brings the rows along. When this returns, the events are on
     /// the disk; effects that depend on them may begin.
     ///
@@ -350,9 +357,6 @@ impl Store {
             .segments
             .get_mut(run)
             .ok_or_else(|| StoreError::NotLoaded(run.clone()))?;
-        if segment.seq == 0 && !events.first().is_some_and(|event| journal::starts(event, run)) {
-            return Err(StoreError::NotStarted(run.clone()));
-        }
         let (records, lines) = encoded(segment.seq + 1, at, events);
         let done = append(segment, &self.home.journal(run), &lines).and_then(|()| {
             segment.seq += events.len() as u64;

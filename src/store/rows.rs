@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::StoreError;
+use super::{StoreError, disk};
 use crate::id::RunId;
 
 /// Which collection a row belongs to.
@@ -170,7 +170,7 @@ impl Rows {
                 why,
             });
         }
-        let aside = set_aside(path, stamp)?;
+        let aside = disk::set_aside(path, stamp)?;
         let rows = Self::try_open(path).map_err(|why| StoreError::Database {
             path: path.to_path_buf(),
             why,
@@ -220,6 +220,13 @@ impl Rows {
         self.db.flush().map_err(|e| self.failed(&e))?;
         self.seals.insert(name, seal);
         Ok(())
+    }
+
+    /// Makes the rows of `run` what `rows` add up to, at `seq`, whatever there was of it.
+    pub(super) fn replace(&mut self, run: &RunId, seq: u64, rows: &[Row]) -> Result<(), StoreError> {
+        let expected = fold(rows.iter().cloned());
+        let changes = difference(&self.map(run)?, &expected);
+        self.apply(run, seq, &changes)
     }
 
     /// The rows of one collection of one run, in the order of their keys.
@@ -296,7 +303,7 @@ impl Rows {
                 batch.insert(key, value);
             }
         }
-        let aside = set_aside(&self.path, stamp)?;
+        let aside = disk::set_aside(&self.path, stamp)?;
         let fresh = Self::try_open(&self.path).map_err(|why| StoreError::Database {
             path: self.path.clone(),
             why,
@@ -314,6 +321,18 @@ impl Rows {
             why: error.to_string(),
         }
     }
+}
+
+/// What rows add up to: a later one of the same key counts.
+pub fn fold(rows: impl Iterator<Item = Row>) -> RowMap {
+    let mut map = RowMap::new();
+    for row in rows {
+        match row.value {
+            Some(value) => drop(map.insert((row.tree, row.key), value)),
+            None => drop(map.remove(&(row.tree, row.key))),
+        }
+    }
+    map
 }
 
 /// The changes that turn `current` into `expected`.
@@ -392,24 +411,6 @@ fn decode_seal(bytes: &[u8]) -> Option<Seal> {
         count: u64::from_le_bytes(body[8..16].try_into().ok()?),
         sum: u128::from_le_bytes(body[16..].try_into().ok()?),
     })
-}
-
-/// Moves a database out of the way under a name nobody has.
-fn set_aside(path: &Path, stamp: &str) -> Result<PathBuf, StoreError> {
-    let name_of = |n: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".bad-{stamp}"));
-        if n > 1 {
-            name.push(format!("-{n}"));
-        }
-        PathBuf::from(name)
-    };
-    let aside = (1..)
-        .map(name_of)
-        .find(|name| !name.exists())
-        .expect("some number is free");
-    std::fs::rename(path, &aside).map_err(|source| StoreError::io("set aside", path, source))?;
-    Ok(aside)
 }
 
 fn set_aside_note(aside: &Path, why: &str) -> String {

@@ -67,13 +67,17 @@ pub(super) fn row(key: &str, value: &str) -> Row {
     }
 }
 
+/// A run with one record.
+pub(super) fn begin(store: &mut Store, run: &RunId) {
+    store.start_run(run, b"{}", at(), &[started(run)], &[]).unwrap();
+}
+
 /// A run with three records and two rows, closed again.
 pub(super) fn three_records(dir: &Path) -> RunId {
     let run = run_id(1);
     let (mut store, _) = open(dir);
-    store.create_run(&run, b"{}").unwrap();
     store
-        .commit(&run, at(), &[started(&run)], &[row("a", "1")])
+        .start_run(&run, b"{}", at(), &[started(&run)], &[row("a", "1")])
         .unwrap();
     store
         .commit(&run, at(), &[stopped(), stopped()], &[row("b", "2")])
@@ -94,17 +98,20 @@ fn what_is_committed_is_read_back_by_the_writer_and_by_readers() {
     let run = run_id(1);
     let (mut store, notes) = open(dir.path());
     assert_eq!(notes, Vec::<String>::new());
-    store.create_run(&run, b"frozen bytes").unwrap();
-    let mut written = store.commit(&run, at(), &[started(&run)], &[]).unwrap();
-    written.extend(store.commit(&run, at(), &[stopped(), stopped()], &[]).unwrap());
-    assert_eq!(written.iter().map(|r| r.seq).collect::<Vec<_>>(), [1, 2, 3]);
+    store
+        .start_run(&run, b"frozen bytes", at(), &[started(&run)], &[])
+        .unwrap();
+    let written = store.commit(&run, at(), &[stopped(), stopped()], &[]).unwrap();
+    assert_eq!(written.iter().map(|r| r.seq).collect::<Vec<_>>(), [2, 3]);
 
     let home = store.home().clone();
-    assert_eq!(read_journal(&home, &run).unwrap().records, written);
+    let read = read_journal(&home, &run).unwrap().records;
+    assert_eq!(read[1..], written);
+    assert_eq!(read[0].event, started(&run));
     assert_eq!(read_frozen(&home, &run).unwrap(), b"frozen bytes");
     drop(store);
     let (mut store, _) = open(dir.path());
-    assert_eq!(store.load(&run).unwrap(), written);
+    assert_eq!(store.load(&run).unwrap(), read);
     assert_eq!(store.commit(&run, at(), &[stopped()], &[]).unwrap()[0].seq, 4);
 }
 
@@ -114,8 +121,8 @@ fn runs_are_listed_in_the_order_of_time() {
     let (mut store, _) = open(dir.path());
     let late = RunId::new("2026-11-22T00:00:00Z".parse().unwrap(), 0);
     let early = run_id(u64::MAX);
-    store.create_run(&late, b"{}").unwrap();
-    store.create_run(&early, b"{}").unwrap();
+    begin(&mut store, &late);
+    begin(&mut store, &early);
     assert_eq!(store.runs().unwrap(), [early, late]);
 }
 
@@ -123,15 +130,6 @@ fn runs_are_listed_in_the_order_of_time() {
 fn a_repository_without_state_has_no_runs() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(read_runs(&Home::new(dir.path())).unwrap(), Vec::<RunId>::new());
-}
-
-#[test]
-fn a_run_is_created_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut store, _) = open(dir.path());
-    store.create_run(&run_id(1), b"{}").unwrap();
-    let error = store.create_run(&run_id(1), b"{}").unwrap_err();
-    assert!(matches!(error, StoreError::Exists(_)), "{error}");
 }
 
 #[test]
@@ -151,12 +149,11 @@ fn a_journal_begins_with_the_start_of_its_own_run() {
     let dir = tempfile::tempdir().unwrap();
     let run = run_id(1);
     let (mut store, _) = open(dir.path());
-    store.create_run(&run, b"{}").unwrap();
     for first in [stopped(), started(&run_id(2))] {
-        let error = store.commit(&run, at(), &[first], &[]).unwrap_err();
+        let error = store.start_run(&run, b"{}", at(), &[first], &[]).unwrap_err();
         assert!(matches!(error, StoreError::NotStarted(_)), "{error}");
     }
-    assert!(store.commit(&run, at(), &[started(&run)], &[]).is_ok());
+    begin(&mut store, &run);
 }
 
 #[test]
@@ -192,11 +189,13 @@ fn an_engine_whose_state_was_taken_away_writes_nothing_more() {
     let dir = tempfile::tempdir().unwrap();
     let run = run_id(1);
     let (mut stalled, _) = open(dir.path());
-    stalled.start_run(&run, b"{}", at(), &[started(&run)]).unwrap();
+    stalled
+        .start_run(&run, b"{}", at(), &[started(&run)], &[])
+        .unwrap();
     fs::rename(dir.path().join("pipeline"), dir.path().join("away")).unwrap();
     // The name is free again, so another engine gets a lock of its own.
     let (mut other, _) = open(dir.path());
-    other.start_run(&run, b"{}", at(), &[started(&run)]).unwrap();
+    other.start_run(&run, b"{}", at(), &[started(&run)], &[]).unwrap();
     let error = stalled.commit(&run, at(), &[stopped()], &[]).unwrap_err();
     assert!(matches!(error, StoreError::Displaced(_)), "{error}");
     assert!(matches!(stalled.still_holds(), Err(StoreError::Displaced(_))));
@@ -209,7 +208,7 @@ fn a_journal_that_was_replaced_is_not_appended_to() {
     let dir = tempfile::tempdir().unwrap();
     let run = run_id(1);
     let (mut store, _) = open(dir.path());
-    store.start_run(&run, b"{}", at(), &[started(&run)]).unwrap();
+    store.start_run(&run, b"{}", at(), &[started(&run)], &[]).unwrap();
     let journal = store.home().journal(&run);
     let copy = fs::read(&journal).unwrap();
     fs::remove_file(&journal).unwrap();
@@ -259,21 +258,23 @@ fn after_a_failed_write_nothing_more_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let run = run_id(1);
     let (mut store, _) = open(dir.path());
-    store.create_run(&run, b"{}").unwrap();
+    begin(&mut store, &run);
     let journal = store.home().journal(&run);
     fs::remove_file(&journal).unwrap();
     std::os::unix::fs::symlink("/dev/full", &journal).unwrap();
-    store.segments.get_mut(&run).unwrap().file = OpenOptions::new().append(true).open(&journal).unwrap();
+    let full = OpenOptions::new().append(true).open(&journal).unwrap();
+    let segment = store.segments.get_mut(&run).unwrap();
+    (segment.file, segment.bytes) = (full, 0);
     let error = store
-        .commit(&run, at(), &[started(&run)], &[row("a", "1")])
+        .commit(&run, at(), &[stopped()], &[row("a", "1")])
         .unwrap_err();
     assert!(error.to_string().contains("make room on the disk"), "{error}");
     assert_eq!(store.rows(&run, RowTree::Entries).count(), 0);
-    let again = store.commit(&run, at(), &[started(&run)], &[]).unwrap_err();
+    let again = store.commit(&run, at(), &[stopped()], &[]).unwrap_err();
     assert!(matches!(again, StoreError::Poisoned(_)), "{again}");
     assert!(matches!(store.load(&run), Err(StoreError::Poisoned(_))));
     assert!(matches!(
-        store.create_run(&run_id(2), b"{}"),
+        store.start_run(&run_id(2), b"{}", at(), &[started(&run_id(2))], &[]),
         Err(StoreError::Poisoned(_))
     ));
 }
@@ -283,8 +284,7 @@ fn a_journal_that_somebody_else_changed_is_not_appended_to() {
     let dir = tempfile::tempdir().unwrap();
     let run = run_id(1);
     let (mut store, _) = open(dir.path());
-    store.create_run(&run, b"{}").unwrap();
-    store.commit(&run, at(), &[started(&run)], &[]).unwrap();
+    begin(&mut store, &run);
     let path = store.home().journal(&run);
     let mut bytes = fs::read(&path).unwrap();
     bytes.extend_from_slice(b"x\n");
@@ -298,8 +298,7 @@ fn readers_see_a_prefix_while_the_engine_appends() {
     let dir = tempfile::tempdir().unwrap();
     let run = run_id(1);
     let (mut store, _) = open(dir.path());
-    store.create_run(&run, b"{}").unwrap();
-    store.commit(&run, at(), &[started(&run)], &[]).unwrap();
+    begin(&mut store, &run);
     let home = store.home().clone();
     let read = run.clone();
     let reader = std::thread::spawn(move || {
@@ -335,9 +334,8 @@ fn rows_are_replaced_removed_and_kept_apart_by_run_and_collection() {
     let (one, two) = (run_id(1), run_id(2));
     let (mut store, _) = open(dir.path());
     for run in [&one, &two] {
-        store.create_run(run, b"{}").unwrap();
         store
-            .commit(run, at(), &[started(run)], &[row("a", "1"), row("b", "1")])
+            .start_run(run, b"{}", at(), &[started(run)], &[row("a", "1"), row("b", "1")])
             .unwrap();
     }
     let gone = Row {
@@ -369,13 +367,13 @@ fn a_run_is_there_with_its_first_events_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(dir.path());
     let run = run_id(1);
-    let refused = store.start_run(&run, b"{}", at(), &[stopped()]);
+    let refused = store.start_run(&run, b"{}", at(), &[stopped()], &[]);
     assert!(matches!(refused, Err(StoreError::NotStarted(_))));
     assert!(store.runs().unwrap().is_empty());
     store
-        .start_run(&run, b"{}", at(), &[started(&run), stopped()])
+        .start_run(&run, b"{}", at(), &[started(&run), stopped()], &[])
         .unwrap();
-    let again = store.start_run(&run, b"{}", at(), &[started(&run)]);
+    let again = store.start_run(&run, b"{}", at(), &[started(&run)], &[]);
     assert!(matches!(again, Err(StoreError::Exists(_))));
     store.commit(&run, at(), &[stopped()], &[]).unwrap();
     let records = store.load(&run).unwrap();

@@ -5,7 +5,9 @@
 
 use jiff::Timestamp;
 
-use crate::event::{Gate, Head, Job, Outcome, Reason, UnitEvent, Usage};
+use crate::event::{
+    AttemptNumber, Gate, Head, Job, Outcome, Output, Reason, RestoredWork, UnitEvent, Usage, Verdict,
+};
 use crate::id::{Oid, StageName};
 use crate::spec::StageKind;
 
@@ -13,7 +15,7 @@ use super::attempts::{charged_outcome, job_name};
 use super::ledger::Source;
 use super::phase::{Happening, IllegalTransition, Rule, rule};
 use super::results::refusal;
-use super::{Eviction, InFlight, QueueNews, State};
+use super::{Eviction, InFlight, Judgement, QueueNews, State};
 
 /// Shortest wait for a rate limit to end, so that a provider whose reset has passed is not asked in a tight loop.
 const RATE_LIMIT_PAUSE_MIN: std::time::Duration = std::time::Duration::from_secs(1);
@@ -52,6 +54,7 @@ impl State {
             UnitEvent::UnitRetried { note } => self.retried(note.clone()),
             UnitEvent::UnitResolved { head, base } => self.resolved_by_person(head, base),
             UnitEvent::UnitKept { commit, .. } => self.landed = Some(commit.clone()),
+            UnitEvent::UnitRestored { work, attempts } => self.restored(work.as_ref(), attempts),
             UnitEvent::UnitDiscarded => self.abandon(|_| true),
         }
         Ok(())
@@ -153,6 +156,7 @@ impl State {
             outcome,
             detail,
             output,
+            packet,
             usage,
             ..
         } = event
@@ -167,6 +171,17 @@ impl State {
             return;
         };
         self.spend(usage);
+        if let (Job::Stage { kind, .. }, Some(packet), Some(output)) = (&flight.job, packet, output)
+            && kind.is_judge()
+        {
+            let judgement = Judgement {
+                commit: flight.commit.clone(),
+                agent: flight.agent.clone(),
+                packet: packet.clone(),
+                verdict: verdict_word(output),
+            };
+            self.judgements.insert(flight.job.clone(), judgement);
+        }
         let refused = output
             .as_ref()
             .and_then(refusal)
@@ -262,6 +277,37 @@ impl State {
         *self = fresh;
     }
 
+    /// What git proves of a unit whose journal was lost. Work without a proved approval is as fresh from its author: it is
+    /// checked and judged again.
+    fn restored(&mut self, work: Option<&RestoredWork>, attempts: &[AttemptNumber]) {
+        for known in attempts {
+            let highest = self
+                .numbered
+                .entry((known.stage.clone(), known.round))
+                .or_insert(0);
+            *highest = (*highest).max(known.attempt);
+        }
+        let Some(work) = work else { return };
+        self.head = Some(work.head.clone());
+        self.base = Some(work.base.clone());
+        let plan = self.plan.clone();
+        for stage in &plan.tier.stages {
+            let is_made = match stage.kind {
+                StageKind::Prepare | StageKind::Implement => true,
+                StageKind::Review | StageKind::Fix | StageKind::Approve => work.approved.is_some(),
+            };
+            if is_made {
+                self.run_mut(&stage.name).done = true;
+            }
+            if stage.kind == StageKind::Implement {
+                self.producer = Some(stage.name.clone());
+            }
+        }
+        if let Some(generation) = work.approved {
+            self.generation = generation;
+        }
+    }
+
     fn resolved_by_person(&mut self, head: &Head, base: &Oid) {
         self.head = Some(head.clone());
         self.base = Some(base.clone());
@@ -272,5 +318,22 @@ impl State {
         self.gate_hits.clear();
         self.tries.clear();
         self.previous = self.eviction.take();
+    }
+}
+
+/// What a judge said, in a word.
+fn verdict_word(output: &Output) -> &'static str {
+    match output {
+        Output::Review {
+            verdict: Verdict::Approve,
+            ..
+        }
+        | Output::Decision { approved: true, .. } => "approve",
+        Output::Review {
+            verdict: Verdict::RequestChanges,
+            ..
+        } => "request_changes",
+        Output::Decision { approved: false, .. } => "reject",
+        Output::Document { .. } | Output::Work { .. } | Output::Checks { .. } => "",
     }
 }

@@ -154,12 +154,27 @@ pub struct State {
     /// Highest attempt number given out per stage and round, over all tries.
     numbered: BTreeMap<(StageName, u32), u32>,
     ledger: Ledger,
+    /// The last word of every judge.
+    judgements: BTreeMap<Job, Judgement>,
     eviction: Option<Eviction>,
     previous: Option<Eviction>,
     retry_note: Option<String>,
     landed: Option<Oid>,
     spent: Usage,
     ignored: u32,
+}
+
+/// What a judge said of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// What was judged.
+    pub commit: Oid,
+    /// Who judged.
+    pub agent: Option<String>,
+    /// SHA-256 of what the judge was shown.
+    pub packet: String,
+    /// `approve`, `request_changes` or `reject`.
+    pub verdict: &'static str,
 }
 
 /// How far one stage has come in the current try.
@@ -213,6 +228,7 @@ impl State {
             abandoned: BTreeSet::new(),
             numbered: BTreeMap::new(),
             ledger: Ledger::default(),
+            judgements: BTreeMap::new(),
             eviction: None,
             previous: None,
             retry_note: None,
@@ -307,6 +323,19 @@ impl State {
     /// Outcomes that came too late to matter.
     pub fn ignored_outcomes(&self) -> u32 {
         self.ignored
+    }
+
+    /// What judges said of the head as it stands, by stage and member.
+    pub fn judgements(&self) -> impl Iterator<Item = (&Job, &Judgement)> {
+        let head = self.head.as_ref().map(|head| &head.commit);
+        self.judgements
+            .iter()
+            .filter(move |(_, judgement)| Some(&judgement.commit) == head)
+    }
+
+    /// Whether the head is a commit that a person made, which is their approval.
+    pub fn is_resolved(&self) -> bool {
+        self.resolved
     }
 
     /// The unit's budget, if it has one.

@@ -114,6 +114,12 @@ pub enum Happening {
     Resolved,
     /// `UnitKept`.
     Kept,
+    /// `UnitRestored` with work that is judged again.
+    Restored,
+    /// `UnitRestored` with work whose approval is proved.
+    RestoredApproved,
+    /// `UnitRestored` without work.
+    RestoredUnbegun,
     /// `UnitDiscarded`.
     Discarded,
     /// The queue landed it, or found it landed.
@@ -128,7 +134,7 @@ pub enum Happening {
 
 impl Happening {
     /// Every happening, in the order of the table.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Started,
         Self::AttemptStarted,
         Self::AttemptEnded,
@@ -144,6 +150,9 @@ impl Happening {
         Self::Retried,
         Self::Resolved,
         Self::Kept,
+        Self::Restored,
+        Self::RestoredApproved,
+        Self::RestoredUnbegun,
         Self::Discarded,
         Self::QueueLanded,
         Self::QueueSentBack,
@@ -169,6 +178,11 @@ impl Happening {
             UnitEvent::UnitRetried { .. } => Self::Retried,
             UnitEvent::UnitResolved { .. } => Self::Resolved,
             UnitEvent::UnitKept { .. } => Self::Kept,
+            UnitEvent::UnitRestored { work, .. } => match work {
+                None => Self::RestoredUnbegun,
+                Some(work) if work.approved.is_some() => Self::RestoredApproved,
+                Some(_) => Self::Restored,
+            },
             UnitEvent::UnitDiscarded => Self::Discarded,
         }
     }
@@ -201,6 +215,9 @@ impl Happening {
             Self::Retried => "retried",
             Self::Resolved => "resolved",
             Self::Kept => "kept",
+            Self::Restored => "restored",
+            Self::RestoredApproved => "restored, approved",
+            Self::RestoredUnbegun => "restored, not begun",
             Self::Discarded => "discarded",
             Self::QueueLanded => "queue: landed",
             Self::QueueSentBack => "queue: sent back",
@@ -257,6 +274,9 @@ fn from_waiting(happening: Happening) -> Rule {
     match happening {
         H::Started => Rule::To(Phase::Working),
         H::Kept => Rule::To(Phase::Landed),
+        H::Restored => Rule::To(Phase::Working),
+        H::RestoredApproved => Rule::To(Phase::Queued),
+        H::RestoredUnbegun => Rule::To(Phase::Waiting),
         H::Blocked => Rule::To(Phase::Blocked),
         H::Retried => Rule::To(Phase::Waiting),
         H::Evicted => Rule::To(Phase::Evicted),
@@ -297,7 +317,10 @@ fn from_working(happening: Happening) -> Rule {
         | H::QueueLanded
         | H::QueueSentBack
         | H::QueueEvicted
-        | H::Kept => Rule::Illegal,
+        | H::Kept
+        | H::Restored
+        | H::RestoredApproved
+        | H::RestoredUnbegun => Rule::Illegal,
     }
 }
 
@@ -322,7 +345,10 @@ fn from_gated(happening: Happening) -> Rule {
         | H::QueueLanded
         | H::QueueSentBack
         | H::QueueEvicted
-        | H::Kept => Rule::Illegal,
+        | H::Kept
+        | H::Restored
+        | H::RestoredApproved
+        | H::RestoredUnbegun => Rule::Illegal,
     }
 }
 
@@ -346,7 +372,10 @@ fn from_queued(happening: Happening) -> Rule {
         | H::Blocked
         | H::Unblocked
         | H::Resolved
-        | H::Kept => Rule::Illegal,
+        | H::Kept
+        | H::Restored
+        | H::RestoredApproved
+        | H::RestoredUnbegun => Rule::Illegal,
     }
 }
 
@@ -371,7 +400,10 @@ fn from_landed(happening: Happening) -> Rule {
         | H::QueueLanded
         | H::QueueSentBack
         | H::QueueEvicted
-        | H::Kept => Rule::Illegal,
+        | H::Kept
+        | H::Restored
+        | H::RestoredApproved
+        | H::RestoredUnbegun => Rule::Illegal,
     }
 }
 
@@ -396,7 +428,10 @@ fn from_published(happening: Happening) -> Rule {
         | H::QueueLanded
         | H::QueueSentBack
         | H::QueueEvicted
-        | H::Kept => Rule::Illegal,
+        | H::Kept
+        | H::Restored
+        | H::RestoredApproved
+        | H::RestoredUnbegun => Rule::Illegal,
     }
 }
 
@@ -421,7 +456,10 @@ fn from_evicted(happening: Happening) -> Rule {
         | H::QueueLanded
         | H::QueueSentBack
         | H::QueueEvicted
-        | H::Kept => Rule::Illegal,
+        | H::Kept
+        | H::Restored
+        | H::RestoredApproved
+        | H::RestoredUnbegun => Rule::Illegal,
     }
 }
 
@@ -445,7 +483,10 @@ fn from_blocked(happening: Happening) -> Rule {
         | H::QueueLanded
         | H::QueueSentBack
         | H::QueueEvicted
-        | H::Kept => Rule::Illegal,
+        | H::Kept
+        | H::Restored
+        | H::RestoredApproved
+        | H::RestoredUnbegun => Rule::Illegal,
     }
 }
 
@@ -470,7 +511,10 @@ fn from_discarded(happening: Happening) -> Rule {
         | H::QueueLanded
         | H::QueueSentBack
         | H::QueueEvicted
-        | H::Kept => Rule::Illegal,
+        | H::Kept
+        | H::Restored
+        | H::RestoredApproved
+        | H::RestoredUnbegun => Rule::Illegal,
     }
 }
 

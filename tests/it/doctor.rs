@@ -125,7 +125,7 @@ fn events_that_do_not_follow_from_each_other_are_told() {
 fn an_empty_journal_is_told() {
     let world = landed();
     std::fs::write(run_dir(&world).join("journal.jsonl"), "").unwrap();
-    assert_eq!(codes(&world), ["run_not_begun"]);
+    assert_eq!(codes(&world), ["journal_damaged"]);
 }
 
 #[test]

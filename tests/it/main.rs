@@ -13,6 +13,7 @@ mod kills;
 mod landing;
 mod people;
 mod process;
+mod rebuild;
 mod tidy;
 mod workspace;
 mod world;

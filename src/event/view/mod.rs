@@ -225,7 +225,7 @@ impl View {
                 self.run.state = RunState::Finished;
                 self.run.finished_at = Some(record.at);
             }
-            RunEvent::PreflightEnded { .. } => {}
+            RunEvent::RunRebuilt { .. } | RunEvent::PreflightEnded { .. } => {}
         }
     }
 

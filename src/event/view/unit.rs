@@ -7,7 +7,7 @@ use super::{
 };
 use crate::event::{
     Evidence, Gate, Job, LedgerRowState, Outcome, Output, Reason, Record, ReportedFinding, Resolution,
-    ResolutionAction, UnitEvent, Usage, Verdict,
+    ResolutionAction, RestoredWork, UnitEvent, Usage, Verdict,
 };
 use crate::id::StageName;
 
@@ -75,6 +75,8 @@ impl View {
                 self.clear_reason(place);
                 self.set_state(place, UnitState::Working);
             }
+            UnitEvent::UnitRestored { work: None, .. } => {}
+            UnitEvent::UnitRestored { work: Some(work), .. } => self.restored(record, place, work),
             UnitEvent::UnitPublished => self.end(record, place, UnitState::Published),
             UnitEvent::UnitEvicted { reason, sentence } => {
                 self.evict(record, place, *reason, sentence);
@@ -101,6 +103,20 @@ impl View {
                 self.end(record, place, UnitState::Cancelled);
             }
         }
+    }
+
+    /// No attempt speaks any more for the stages whose work git still has.
+    fn restored(&mut self, record: &Record, place: usize, work: &RestoredWork) {
+        let unit = &mut self.units[place];
+        for row in &mut unit.stages {
+            if work.approved.is_some() || ["prepare", "implement"].contains(&row.kind) {
+                row.state = StageState::Done;
+            }
+        }
+        unit.head = Some(work.head.commit.clone());
+        unit.base = Some(work.base.clone());
+        unit.started_at.get_or_insert(record.at);
+        self.set_state(place, UnitState::Working);
     }
 
     /// A finished run goes on when a person brings a unit back.

@@ -260,9 +260,8 @@ fn a_database_that_differs_at_its_own_sequence_is_set_aside_and_other_runs_keep_
     let run = three_records(dir.path());
     let other = run_id(2);
     let (mut store, _) = open(dir.path());
-    store.create_run(&other, b"{}").unwrap();
     store
-        .commit(&other, at(), &[started(&other)], &[row("o", "1")])
+        .start_run(&other, b"{}", at(), &[started(&other)], &[row("o", "1")])
         .unwrap();
     let mut expected = two_rows();
     expected.insert((RowTree::Units, "u".to_owned()), b"3".to_vec());

@@ -1,0 +1,216 @@
+//! What git is told of a run, so that it can be rebuilt when the state directory is lost.
+//!
+//! | ref below `refs/pipeline/runs/<run>/` | written | what it proves |
+//! | --- | --- | --- |
+//! | `_frozen` | when an engine takes the run up | the pipeline, and where the run began |
+//! | `<unit>/head` | when an author's work is taken | the unit's commit |
+//! | `<unit>/approval` | after the approval is in the journal | who judged the head, shown what |
+//! | `<unit>/candidate` | before the candidate is in the journal | nothing; it keeps the commit from garbage collection |
+//! | `_landings/<commit>` | between the intent to land and the swap | what was about to land, and its evidence |
+//!
+//! Each is written again with the same content without harm, and each comes from the journal: git never knows more than
+//! the journal, but for what an engine that died was about to write there. A unit's id cannot begin with `_`.
+//! [`super::rebuild`] reads them.
+
+use serde::{Deserialize, Serialize};
+
+use super::dispatch::blocking;
+use super::{Engine, EngineError};
+use crate::event::{Candidate, Event, Evidence, Head, Job, UnitEvent, UnitScoped};
+use crate::id::{Oid, RunId, StageName, UnitId};
+use crate::queue::VerifiedCandidate;
+use crate::unit::Phase;
+
+/// The version of every record.
+pub(super) const VERSION: u32 = 1;
+
+/// How a run began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FrozenRecord {
+    pub(super) version: u32,
+    pub(super) run: RunId,
+    pub(super) name: String,
+    pub(super) file: String,
+    pub(super) target: String,
+    pub(super) base: Oid,
+    /// SHA-256 of the pipeline.
+    pub(super) hash: String,
+    /// Units that count as landed because an earlier run landed them.
+    pub(super) kept: Vec<KeptUnit>,
+    /// The bytes of the run's frozen file, which are JSON.
+    pub(super) frozen: String,
+}
+
+/// A unit that an earlier run landed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct KeptUnit {
+    pub(super) unit: UnitId,
+    pub(super) commit: Oid,
+    pub(super) from: RunId,
+}
+
+/// An approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ApprovalRecord {
+    pub(super) version: u32,
+    pub(super) unit: UnitId,
+    pub(super) generation: u32,
+    pub(super) head: Head,
+    pub(super) base: Oid,
+    /// The head is a person's commit, which is their approval.
+    pub(super) by_person: bool,
+    pub(super) verdicts: Vec<VerdictRecord>,
+}
+
+/// What one judge said of the head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct VerdictRecord {
+    pub(super) stage: StageName,
+    pub(super) agent: Option<String>,
+    /// SHA-256 of what the judge was shown.
+    pub(super) packet: String,
+    pub(super) verdict: String,
+}
+
+/// A landing that was about to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LandingRecord {
+    pub(super) version: u32,
+    pub(super) candidate: Candidate,
+    /// What proves it; `None` only where checks are waived.
+    pub(super) evidence: Option<Evidence>,
+}
+
+/// Below this prefix are the refs of a run.
+pub(super) fn refs_of(run: &RunId) -> String {
+    format!("refs/pipeline/runs/{run}/")
+}
+
+/// Below this prefix are the refs of all runs.
+pub(super) const ALL_RUNS: &str = "refs/pipeline/runs/";
+pub(super) const FROZEN: &str = "_frozen";
+pub(super) const LANDINGS: &str = "_landings/";
+pub(super) const APPROVAL: &str = "/approval";
+pub(super) const CANDIDATE: &str = "/candidate";
+pub(super) const HEAD: &str = "/head";
+pub(super) const ATTEMPTS: &str = "/attempts/";
+
+fn text_of<T: Serialize>(record: &T) -> String {
+    serde_json::to_string_pretty(record).expect("a record is plain data")
+}
+
+impl Engine {
+    /// Tells git what it should know by now: how the run began, and every approval that is in the queue.
+    pub(super) async fn write_missing_records(&mut self, kept: Vec<KeptUnit>) -> Result<(), EngineError> {
+        let start = self
+            .state
+            .start()
+            .expect("a run that was taken up has started")
+            .clone();
+        let name = self.state.pipeline().name.clone();
+        let frozen = crate::store::read_frozen(self.store.home(), &self.run)?;
+        let record = FrozenRecord {
+            version: VERSION,
+            run: self.run.clone(),
+            name,
+            file: start.file,
+            target: start.target,
+            base: start.base,
+            hash: start.frozen,
+            kept,
+            frozen: String::from_utf8_lossy(&frozen).into_owned(),
+        };
+        let repository = self.tools.repository.clone();
+        let name = format!("{}{FROZEN}", refs_of(&self.run));
+        blocking(move || {
+            let tree = repository.tree_of(&record.base)?;
+            repository.write_record(&name, &tree, &[&record.base], &text_of(&record))
+        })
+        .await??;
+        let queued = self
+            .state
+            .units()
+            .filter(|(_, unit)| unit.phase() == Phase::Queued);
+        self.unwritten = queued.map(|(id, _)| id.clone()).collect();
+        self.write_approvals().await
+    }
+
+    /// Remembers approvals that are in the journal and not in git yet.
+    pub(super) fn remember_approvals(&mut self, events: &[Event]) {
+        let approved = events.iter().filter_map(|event| match event {
+            Event::Unit(UnitScoped {
+                unit,
+                what: UnitEvent::UnitApproved { .. },
+            }) => Some(unit.clone()),
+            Event::Unit(_) | Event::Run(_) | Event::Queue(_) => None,
+        });
+        self.unwritten.extend(approved);
+    }
+
+    /// Tells git of approvals it does not know.
+    pub(super) async fn write_approvals(&mut self) -> Result<(), EngineError> {
+        for unit in std::mem::take(&mut self.unwritten) {
+            let Some(record) = self.approval_of(&unit) else {
+                continue;
+            };
+            let repository = self.tools.repository.clone();
+            let name = format!("{}{unit}{APPROVAL}", refs_of(&self.run));
+            blocking(move || {
+                let head = &record.head;
+                repository.write_record(&name, &head.tree, &[&head.commit], &text_of(&record))
+            })
+            .await??;
+        }
+        Ok(())
+    }
+
+    fn approval_of(&self, id: &UnitId) -> Option<ApprovalRecord> {
+        let unit = self.state.unit(id)?;
+        let verdicts = unit.judgements().filter_map(|(job, judgement)| match job {
+            Job::Stage { stage, .. } => Some(VerdictRecord {
+                stage: stage.clone(),
+                agent: judgement.agent.clone(),
+                packet: judgement.packet.clone(),
+                verdict: judgement.verdict.to_owned(),
+            }),
+            Job::Checks => None,
+        });
+        Some(ApprovalRecord {
+            version: VERSION,
+            unit: id.clone(),
+            generation: unit.generation(),
+            head: unit.head()?.clone(),
+            base: unit.base()?.clone(),
+            by_person: unit.is_resolved(),
+            verdicts: verdicts.collect(),
+        })
+    }
+
+    /// Keeps the commits of a candidate from garbage collection until the unit has another.
+    pub(super) async fn keep_candidate(&self, candidate: &Candidate) -> Result<(), EngineError> {
+        let prefix = refs_of(&self.run);
+        let ref_of = |unit: &crate::event::CandidateUnit| {
+            (format!("{prefix}{}{CANDIDATE}", unit.unit), unit.commit.clone())
+        };
+        let refs: Vec<(String, Oid)> = candidate.units.iter().map(ref_of).collect();
+        let repository = self.tools.repository.clone();
+        Ok(blocking(move || repository.write_refs(&refs)).await??)
+    }
+
+    /// Tells git what is about to land, before it does.
+    pub(super) async fn write_landing(&self, verified: &VerifiedCandidate) -> Result<(), EngineError> {
+        let record = LandingRecord {
+            version: VERSION,
+            candidate: verified.candidate().clone(),
+            evidence: verified.evidence().cloned(),
+        };
+        let repository = self.tools.repository.clone();
+        let name = format!("{}{LANDINGS}{}", refs_of(&self.run), verified.to());
+        blocking(move || {
+            let candidate = &record.candidate;
+            repository.write_record(&name, &candidate.tree, &[&candidate.commit], &text_of(&record))
+        })
+        .await??;
+        Ok(())
+    }
+}

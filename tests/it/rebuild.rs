@@ -1,0 +1,244 @@
+//! State that is lost, cut or damaged: the run is made anew from git, or refused with the command that does it.
+
+use std::path::PathBuf;
+
+use crate::world::World;
+
+const CHAIN: &str = "  a: {title: 'feat: a', prompt: x}
+  b: {title: 'feat: b', prompt: x, needs: [a]}
+  c: {title: 'feat: c', prompt: x, needs: [b]}
+";
+
+fn state(world: &World) -> PathBuf {
+    world.repo.join(".git/pipeline")
+}
+
+fn journal(world: &World) -> PathBuf {
+    let mut runs = std::fs::read_dir(state(world).join("runs")).unwrap();
+    runs.next().unwrap().unwrap().path().join("journal.jsonl")
+}
+
+/// Subjects of what landed, oldest first.
+fn landed(world: &World) -> Vec<String> {
+    let log = world.git(&["log", "--reverse", "--format=%s", "main"]);
+    log.lines()
+        .filter(|subject| subject.starts_with("feat:"))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn assert_all_landed_once(world: &World) {
+    assert_eq!(landed(world), ["feat: a", "feat: b", "feat: c"]);
+    for unit in ["a", "b", "c"] {
+        let implemented = world
+            .calls(unit)
+            .iter()
+            .filter(|call| *call == "implement.1")
+            .count();
+        assert_eq!(implemented, 1, "{unit} was implemented once");
+        assert_eq!(world.unit(unit)["state"], "landed");
+    }
+    world.expect(&["doctor", "--strict"], 0);
+    assert_eq!(world.git(&["status", "--porcelain"]), "");
+    world.assert_clean();
+}
+
+/// A run whose unit `b` is being reviewed while `a` has landed; its engine was killed.
+fn killed_in_review() -> World {
+    let world = World::new();
+    let reviewer = world.read("agents/reviewer.sh");
+    let slow = "if [ \"$PIPELINE_UNIT\" = b ] && ! [ -f \"$COUNT_DIR/../go\" ]; then touch \"$COUNT_DIR/../waiting\"; sleep 600; fi\n";
+    world.write("agents/reviewer.sh", &format!("{slow}{reviewer}"));
+    world.file("", CHAIN);
+    world.commit("chore: plan");
+    let mut engine = world.start(&["run", "rfc.yaml"]);
+    world.wait_until("b to be reviewed", || world.base().join("waiting").exists());
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    std::fs::write(world.base().join("go"), "").unwrap();
+    world
+}
+
+#[test]
+fn a_run_whose_state_was_deleted_in_the_middle_goes_on_from_what_git_proves() {
+    let world = killed_in_review();
+    std::fs::remove_dir_all(state(&world)).unwrap();
+    let said = world.expect(&["status"], 4);
+    assert!(said.err.contains("doctor --fix"), "{}", said.err);
+    let said = world.expect(&["run", "rfc.yaml"], 0);
+    assert!(
+        said.err
+            .contains("1 landed, 0 approved and in line again, 1 to be judged again, 1 to be begun"),
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains("not known any more"), "{}", said.err);
+    assert_all_landed_once(&world);
+}
+
+#[test]
+fn a_finished_run_whose_state_was_deleted_lands_nothing_again() {
+    let world = World::new();
+    world.file("", CHAIN);
+    world.commit("chore: plan");
+    world.expect(&["run", "rfc.yaml"], 0);
+    let calls: Vec<_> = ["a", "b", "c"].iter().map(|unit| world.calls(unit)).collect();
+    let tip = world.git(&["rev-parse", "main"]);
+    std::fs::remove_dir_all(state(&world)).unwrap();
+    let said = world.expect(&["run", "rfc.yaml"], 0);
+    assert!(said.err.contains("3 landed"), "{}", said.err);
+    assert_eq!(world.git(&["rev-parse", "main"]), tip);
+    assert_eq!(["a", "b", "c"].map(|unit| world.calls(unit)).to_vec(), calls);
+    assert_all_landed_once(&world);
+}
+
+#[test]
+fn an_approval_that_git_proves_is_not_asked_for_again() {
+    let world = World::new();
+    world.file("", "  a: {title: 'feat: a', prompt: x}\n");
+    world.commit("chore: plan");
+    world.write("a.txt", "a person's own\n");
+    world.expect(&["run", "rfc.yaml"], 6);
+    let calls = world.calls("a");
+    std::fs::remove_dir_all(state(&world)).unwrap();
+    std::fs::remove_file(world.repo.join("a.txt")).unwrap();
+    let said = world.expect(&["run", "rfc.yaml"], 0);
+    assert!(said.err.contains("1 approved and in line again"), "{}", said.err);
+    assert_eq!(world.calls("a"), calls, "no agent was asked again");
+    assert_eq!(landed(&world), ["feat: a"]);
+    world.expect(&["doctor", "--strict"], 0);
+}
+
+#[test]
+fn an_engine_whose_state_is_deleted_under_it_stops_and_the_same_command_goes_on() {
+    let world = World::new();
+    let author = world.read("agents/author.sh");
+    let wait = "if [ \"$PIPELINE_UNIT\" = b ] && ! [ -f \"$COUNT_DIR/../go\" ]; then touch \"$COUNT_DIR/../waiting\"; while ! [ -f \"$COUNT_DIR/../go\" ]; do sleep 0.05; done; fi\n";
+    world.write("agents/author.sh", &format!("{author}{wait}"));
+    world.file("", CHAIN);
+    world.commit("chore: plan");
+    let engine = world.start(&["run", "rfc.yaml"]);
+    world.wait_until("b to be implemented", || world.base().join("waiting").exists());
+    std::fs::remove_dir_all(state(&world)).unwrap();
+    std::fs::write(world.base().join("go"), "").unwrap();
+    let output = engine.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(8), "{said}");
+    assert!(said.contains("was removed or replaced"), "{said}");
+    assert_eq!(landed(&world), ["feat: a"]);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(landed(&world), ["feat: a", "feat: b", "feat: c"]);
+    world.expect(&["doctor", "--strict"], 0);
+    world.assert_clean();
+}
+
+/// `run` refuses and names the repair; after it the run goes on.
+fn refused_then_fixed(world: &World, why: &str) {
+    let said = world.expect(&["run", "rfc.yaml"], 8);
+    assert!(
+        said.err.contains(why) && said.err.contains("doctor --fix"),
+        "{}",
+        said.err
+    );
+    assert_ne!(world.pipeline(&["doctor", "--strict"]).code, 0);
+    let said = world.expect(&["doctor", "--fix"], 0);
+    assert!(
+        said.out.contains("set aside as") && said.out.contains("rebuilt from git"),
+        "{}",
+        said.out
+    );
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_all_landed_once(world);
+}
+
+#[test]
+fn a_flipped_byte_of_the_journal_is_refused_until_the_run_is_rebuilt() {
+    let world = killed_in_review();
+    let path = journal(&world);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    refused_then_fixed(&world, "is damaged");
+}
+
+#[test]
+fn a_journal_that_was_emptied_is_refused_until_the_run_is_rebuilt() {
+    let world = killed_in_review();
+    std::fs::write(journal(&world), "").unwrap();
+    refused_then_fixed(&world, "is damaged");
+}
+
+#[test]
+fn a_journal_that_was_removed_is_refused_until_the_run_is_rebuilt() {
+    let world = killed_in_review();
+    std::fs::remove_file(journal(&world)).unwrap();
+    refused_then_fixed(&world, "is missing");
+}
+
+#[test]
+fn a_journal_that_was_cut_before_a_landing_is_refused_until_the_run_is_rebuilt() {
+    let world = killed_in_review();
+    let path = journal(&world);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let end = text.find("\"type\":\"enqueued\"").unwrap();
+    let end = text[..end].rfind('\n').unwrap() + 1;
+    std::fs::write(&path, &text[..end]).unwrap();
+    // The database that reflects later events would tell it, too; here it is gone as well.
+    std::fs::remove_dir_all(state(&world).join("queue.sled")).unwrap();
+    refused_then_fixed(&world, "older than the target");
+}
+
+#[test]
+fn a_journal_that_lost_acknowledged_events_is_told_by_the_database() {
+    let world = killed_in_review();
+    let path = journal(&world);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let cut: usize = text.lines().rev().take(2).map(|line| line.len() + 1).sum();
+    std::fs::write(&path, &text[..text.len() - cut]).unwrap();
+    let said = world.expect(&["run", "rfc.yaml"], 0);
+    assert!(
+        said.err.contains("set aside") && said.err.contains("where the journal ends"),
+        "{}",
+        said.err
+    );
+    assert_eq!(landed(&world), ["feat: a", "feat: b", "feat: c"]);
+    world.expect(&["doctor", "--strict"], 0);
+}
+
+#[test]
+fn landed_work_that_no_approval_confirms_is_not_believed() {
+    let world = killed_in_review();
+    let approvals = world.git(&["for-each-ref", "--format=%(refname)", "refs/pipeline/runs"]);
+    let approval = approvals
+        .lines()
+        .find(|name| name.ends_with("/a/approval"))
+        .unwrap();
+    world.git(&["update-ref", "-d", approval]);
+    std::fs::remove_dir_all(state(&world)).unwrap();
+    let said = world.expect(&["run", "rfc.yaml"], 0);
+    assert!(said.err.contains("is not confirmed as `a`"), "{}", said.err);
+    assert_eq!(
+        landed(&world),
+        ["feat: a", "feat: b", "feat: c"],
+        "and lands nothing twice"
+    );
+}
+
+#[test]
+fn a_run_that_git_does_not_know_is_left_as_it_is() {
+    let world = World::new();
+    world.file("", CHAIN);
+    world.commit("chore: plan");
+    world.expect(&["run", "rfc.yaml"], 0);
+    for name in world
+        .git(&["for-each-ref", "--format=%(refname)", "refs/pipeline"])
+        .lines()
+    {
+        world.git(&["update-ref", "-d", name]);
+    }
+    std::fs::write(journal(&world), "").unwrap();
+    let said = world.expect(&["doctor", "--fix"], 8);
+    assert!(said.out.contains("was left as it is"), "{}", said.out);
+    assert!(journal(&world).exists());
+}
