@@ -15,12 +15,14 @@ use serde_json::{Value, json};
 use super::context::{Context, Frozen};
 use super::exit::Exit;
 use super::failure::Failure;
+use crate::engine::rows_of;
 use crate::event::{Event, Evidence, LandedUnit, QueueEvent, Record, RunEvent};
 use crate::git::WithTrailers;
 use crate::id::{Oid, RunId, UnitId};
 use crate::report::text::one_line;
 use crate::run::State;
 use crate::spec::Verify;
+use crate::store::{RowMap, fold};
 use crate::workspace::{Found, Leftover};
 
 /// Something that is not as it must be.
@@ -81,6 +83,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// A run whose journal folds.
 struct Sound {
     run: RunId,
+    /// What the database must hold of it, and the sequence of its last event.
+    rows: (RowMap, u64),
     frozen: Frozen,
     state: State,
     target: String,
@@ -126,6 +130,7 @@ pub(super) fn findings(context: &Context) -> Result<Vec<Finding>, Failure> {
     found.extend(
         of_checkouts(context, &sound).unwrap_or_else(|f| vec![Finding::of_failure("unreadable", &f)]),
     );
+    found.extend(of_rows(context, &sound).unwrap_or_else(|f| vec![Finding::of_failure("unreadable", &f)]));
     found.extend(of_refs(context, &runs).unwrap_or_else(|f| vec![Finding::of_failure("unreadable", &f)]));
     found.extend(of_processes(&runs));
     found.extend(of_leftovers(context));
@@ -165,6 +170,10 @@ fn read(context: &Context, run: &RunId) -> Result<Sound, Finding> {
     }
     Ok(Sound {
         run: run.clone(),
+        rows: (
+            fold(rows_of(records.iter().map(|record| &record.event)).into_iter()),
+            records.len() as u64,
+        ),
         target: start.target,
         base: start.base,
         landings: landings(&records),
@@ -243,6 +252,10 @@ fn of_run(context: &Context, run: &Sound) -> Result<Vec<Finding>, Failure> {
         }
     }
     found.extend(trailers(run, &chain));
+    for name in crate::engine::missing_records(&context.repository, &run.state)? {
+        let help = "the next `pipeline run` writes what the run still needs; a landing's is lost";
+        found.push(Finding::new("record_missing", format!("git has no {name}"), help));
+    }
     Ok(found)
 }
 
@@ -391,6 +404,24 @@ fn stale_lock(lock: &Path) -> Finding {
     let lock = lock.display().to_string();
     let help = format!("when no git is at work, `rm {}`", shell_words::quote(&lock));
     Finding::new("stale_lock", format!("{lock} is in the way of every git"), help)
+}
+
+/// The database against the journals.
+fn of_rows(context: &Context, sound: &[Sound]) -> Result<Vec<Finding>, Failure> {
+    let expected = sound
+        .iter()
+        .map(|run| (run.run.clone(), run.rows.clone()))
+        .collect();
+    let wrong = crate::store::audit_rows(&context.home, &expected)?;
+    let finding = |(run, what): (Option<RunId>, String)| Finding {
+        run,
+        ..Finding::new(
+            "rows_wrong",
+            what,
+            "the next `pipeline run` sets it aside and rebuilds it",
+        )
+    };
+    Ok(wrong.into_iter().map(finding).collect())
 }
 
 /// Refs of ours, and the objects behind all refs.

@@ -18,6 +18,7 @@ pub mod steer;
 mod verify;
 
 pub use interpret::LandedChanges;
+pub use records::missing_records;
 pub use recovery::rows_of;
 pub use verify::verify_key;
 

@@ -12,13 +12,17 @@
 //! the journal, but for what an engine that died was about to write there. A unit's id cannot begin with `_`.
 //! [`super::rebuild`] reads them.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::dispatch::blocking;
 use super::{Engine, EngineError};
 use crate::event::{Candidate, Event, Evidence, Head, Job, UnitEvent, UnitScoped};
+use crate::git::{self, Repository};
 use crate::id::{Oid, RunId, StageName, UnitId};
 use crate::queue::VerifiedCandidate;
+use crate::run::State;
 use crate::unit::Phase;
 
 /// The version of every record.
@@ -94,6 +98,33 @@ pub(super) const APPROVAL: &str = "/approval";
 pub(super) const CANDIDATE: &str = "/candidate";
 pub(super) const HEAD: &str = "/head";
 pub(super) const ATTEMPTS: &str = "/attempts/";
+
+/// Records that git should have of a run at rest and has not: the names of their refs.
+///
+/// # Errors
+/// When git fails.
+pub fn missing_records(repository: &Repository, state: &State) -> Result<Vec<String>, git::Error> {
+    let Some(start) = state.start() else {
+        return Ok(Vec::new());
+    };
+    let prefix = refs_of(&start.run);
+    let refs = repository.refs_below(&prefix)?;
+    let there: BTreeSet<&str> = refs.iter().map(|(name, _)| name.as_str()).collect();
+    let landings = state
+        .queue()
+        .landed()
+        .iter()
+        .map(|landed| format!("{LANDINGS}{}", landed.to));
+    let approvals = state
+        .units()
+        .filter(|(_, unit)| unit.phase() == Phase::Queued)
+        .map(|(id, _)| format!("{id}{APPROVAL}"));
+    let wanted = std::iter::once(FROZEN.to_owned())
+        .chain(landings)
+        .chain(approvals);
+    let names = wanted.map(|name| format!("{prefix}{name}"));
+    Ok(names.filter(|name| !there.contains(name.as_str())).collect())
+}
 
 fn text_of<T: Serialize>(record: &T) -> String {
     serde_json::to_string_pretty(record).expect("a record is plain data")

@@ -173,7 +173,7 @@ impl Engine {
 
     /// Compares the store's rows with the journal, which is the truth.
     pub(super) fn check_rows(&mut self, records: &[Record]) -> Result<(), EngineError> {
-        let expected = crate::store::fold(records.iter().flat_map(|record| rows_of_event(&record.event)));
+        let expected = crate::store::fold(rows_of(records.iter().map(|record| &record.event)).into_iter());
         let seq = records.last().map_or(0, |record| record.seq);
         if let Some(note) = self.store.verify_rows(&self.run, &expected, seq)? {
             self.observer.note(&note);
@@ -183,8 +183,8 @@ impl Engine {
 }
 
 /// The rows of the store that the events change: a cache of the journal.
-pub fn rows_of(events: &[Event]) -> Vec<Row> {
-    events.iter().flat_map(rows_of_event).collect()
+pub fn rows_of<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<Row> {
+    events.into_iter().flat_map(rows_of_event).collect()
 }
 
 /// The rows an event sets or removes: entries of the queue by unit, evidence by tree and check set,

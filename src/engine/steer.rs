@@ -143,7 +143,7 @@ impl Desk {
         })?;
         let records = self
             .store
-            .commit(&self.run, self.clock.now(), &events, &[])
+            .commit(&self.run, self.clock.now(), &events, &super::rows_of(&events))
             .map_err(EngineError::from)?;
         for record in &records {
             self.state.apply(record).map_err(|source| EngineError::Replay {

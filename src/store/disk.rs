@@ -64,3 +64,18 @@ pub(super) fn set_aside(path: &Path, stamp: &str) -> Result<PathBuf, StoreError>
     fs::rename(path, &aside).map_err(|source| StoreError::io("set aside", path, source))?;
     Ok(aside)
 }
+
+/// Copies the files of a directory, and those below it, into another.
+pub(super) fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            copy_dir(&source, &target)?;
+        } else {
+            fs::copy(&source, &target)?;
+        }
+    }
+    Ok(())
+}

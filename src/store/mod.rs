@@ -23,7 +23,7 @@ mod journal;
 mod lease;
 mod rows;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -501,6 +501,18 @@ pub fn read_runs(home: &Home) -> Result<Vec<RunId>, StoreError> {
 /// The journal of a run as it is at this moment. Takes no lock and writes nothing.
 pub fn read_journal(home: &Home, run: &RunId) -> Result<Reading, StoreError> {
     Ok(journal::scan(&home.journal(run), run)?.reading)
+}
+
+/// What is wrong with the rows that the database holds of these runs, each given with what its journal makes of them and
+/// the sequence it ends at. Takes no lock and leaves the database alone. Means something only while no engine is at work.
+///
+/// # Errors
+/// The database cannot be copied.
+pub fn audit_rows(
+    home: &Home,
+    expected: &BTreeMap<RunId, (RowMap, u64)>,
+) -> Result<Vec<(Option<RunId>, String)>, StoreError> {
+    rows::audit(&home.sled(), expected)
 }
 
 /// The frozen pipeline of a run, as the bytes it was created with. Takes no lock.

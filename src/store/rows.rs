@@ -356,6 +356,47 @@ fn difference(current: &RowMap, expected: &RowMap) -> Vec<Row> {
     gone.chain(changed).collect()
 }
 
+/// What is wrong with the rows of runs, each given with what its journal makes of them and at which sequence; a sentence
+/// each. Rows that merely lag are fine: the next engine rolls them forward. For readers: the database itself is left alone,
+/// a copy of it is opened.
+///
+/// # Errors
+/// It cannot be copied.
+pub(super) fn audit(
+    path: &Path,
+    expected: &BTreeMap<RunId, (RowMap, u64)>,
+) -> Result<Vec<(Option<RunId>, String)>, StoreError> {
+    if expected.is_empty() {
+        return Ok(Vec::new());
+    }
+    if !path.is_dir() {
+        return Ok(vec![(None, "the queue's database is gone".to_owned())]);
+    }
+    let copying = |source| StoreError::io("copy", path, source);
+    let scratch = tempfile::tempdir().map_err(copying)?;
+    disk::copy_dir(path, scratch.path()).map_err(copying)?;
+    let rows = match Rows::try_open(scratch.path()) {
+        Ok(rows) => rows,
+        Err(why) => return Ok(vec![(None, format!("the queue's database is damaged: {why}"))]),
+    };
+    let mut wrong = Vec::new();
+    for (run, (map, seq)) in expected {
+        let said = match rows.seals.get(run.as_str().as_bytes()) {
+            None => "the queue's database does not know the run".to_owned(),
+            Some(seal) if seal.seq > *seq => format!(
+                "the queue's database reflects event {} where the journal ends at {seq}: the journal lost its end",
+                seal.seq
+            ),
+            Some(seal) if seal.seq == *seq && rows.map(run)? != *map => {
+                "the queue's rows are not what the journal gives".to_owned()
+            }
+            Some(_) => continue,
+        };
+        wrong.push((Some(run.clone()), said));
+    }
+    Ok(wrong)
+}
+
 /// The seals, each checked against the rows it stands for.
 fn verified_seals(db: &sled::Db) -> Result<BTreeMap<Vec<u8>, Seal>, String> {
     let mut written = BTreeMap::new();

@@ -141,16 +141,16 @@ fn a_pipeline_that_changed_under_its_run_is_told() {
 fn a_landing_whose_record_was_removed_is_told() {
     let world = landed();
     cut(&world, "land_intended", false);
-    assert_eq!(codes(&world), ["landing_unknown"]);
+    assert_eq!(codes(&world), ["landing_unknown", "rows_wrong"]);
 }
 
 #[test]
 fn a_landing_without_outcome_and_a_checkout_that_did_not_follow_are_told_until_the_next_run() {
     let world = landed();
     cut(&world, "landed", true);
-    assert_eq!(codes(&world), ["checkout_behind"]);
+    assert_eq!(codes(&world), ["checkout_behind", "rows_wrong"]);
     cut(&world, "land_intended", true);
-    assert_eq!(codes(&world), ["landing_open", "landing_unknown"]);
+    assert_eq!(codes(&world), ["landing_open", "landing_unknown", "rows_wrong"]);
     world.expect(&["run", "rfc.yaml"], 0);
     assert!(codes(&world).is_empty());
 }
@@ -185,6 +185,27 @@ fn a_target_that_was_set_back_or_deleted_is_told() {
     world.git(&["switch", "-q", "--detach"]);
     world.git(&["branch", "-q", "-D", "main"]);
     assert_eq!(codes(&world), ["target_gone"]);
+}
+
+#[test]
+fn a_database_that_is_damaged_or_gone_is_told_and_left_alone() {
+    let world = landed();
+    let sled = world.repo.join(".git/pipeline/queue.sled");
+    std::fs::remove_dir_all(&sled).unwrap();
+    assert_eq!(codes(&world), ["rows_wrong"]);
+    std::fs::create_dir(&sled).unwrap();
+    std::fs::write(sled.join("db"), "garbage").unwrap();
+    assert_eq!(codes(&world), ["rows_wrong"]);
+    assert_eq!(std::fs::read(sled.join("db")).unwrap(), b"garbage");
+}
+
+#[test]
+fn a_landing_that_git_would_not_know_of_after_a_loss_is_told() {
+    let world = landed();
+    let names = world.git(&["for-each-ref", "--format=%(refname)", "refs/pipeline/runs"]);
+    let record = names.lines().find(|name| name.contains("/_landings/")).unwrap();
+    world.git(&["update-ref", "-d", record]);
+    assert_eq!(codes(&world), ["record_missing"]);
 }
 
 #[test]
