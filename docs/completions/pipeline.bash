@@ -225,12 +225,16 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__clean)
-            opts="-h -V --dry-run --json --color --help --version"
+            opts="-h -V --dry-run --older-than --json --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --older-than)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0

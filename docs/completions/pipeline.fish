@@ -179,6 +179,7 @@ always\t'Always'
 never\t'Never'"
 complete -c pipeline -n "__fish_pipeline_using_subcommand reject" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pipeline -n "__fish_pipeline_using_subcommand reject" -s V -l version -d 'Print version'
+complete -c pipeline -n "__fish_pipeline_using_subcommand clean" -l older-than -d 'Remove finished runs that another followed once they are this old [default: 30d]' -r
 complete -c pipeline -n "__fish_pipeline_using_subcommand clean" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
 always\t'Always'
 never\t'Never'"

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::context::{Context, Screen, print_json, println};
 use super::exit::Exit;
+use super::expire::{Expired, KEEP, expired, remove};
 use super::failure::Failure;
 use crate::spec::Pipeline;
-use crate::store::StoreLease;
 use crate::workspace::{Found, Leftover};
 
 #[derive(Debug, clap::Args)]
@@ -17,27 +17,60 @@ pub(super) struct Args {
     /// Only show what would be removed
     #[arg(long)]
     dry_run: bool,
+    /// Remove finished runs that another followed once they are this old [default: 30d]
+    #[arg(long, value_name = "DURATION")]
+    older_than: Option<jiff::SignedDuration>,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
 }
 
 pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<Exit, Failure> {
-    // What a running engine owns looks like a leftover to everybody else.
-    let _lease: Option<StoreLease> = if args.dry_run {
-        None
-    } else {
-        Some(super::steer::lease(context, "clean")?)
-    };
+    let keep = args.older_than.map_or(KEEP, |age| age.unsigned_abs());
+    // Held to the end: what a running engine owns looks like a leftover to everybody else.
+    let mut store = (!args.dry_run)
+        .then(|| super::steer::open_store(context, "clean"))
+        .transpose()?;
+    let expired = expired(context, keep)?;
+    if let Some(store) = &mut store {
+        for old in &expired {
+            remove(context, store, old)?;
+        }
+    }
     let found = all_leftovers(context, args.dry_run);
-    let bytes: u64 = found.iter().map(|found| found.bytes).sum();
+    let bytes =
+        found.iter().map(|found| found.bytes).sum::<u64>() + expired.iter().map(|old| old.bytes).sum::<u64>();
     if screen.json {
         let rows: Vec<_> =
             found.iter().map(|f| json!({"path": f.path, "bytes": f.bytes, "what": word(f.what), "kept": f.kept, "failure": f.failure})).collect();
-        print_json(&json!({"schema": 1, "removed": !args.dry_run, "found": rows, "bytes": bytes}));
+        let old: Vec<_> = expired
+            .iter()
+            .map(|old| json!({"name": old.name, "bytes": old.bytes}))
+            .collect();
+        print_json(
+            &json!({"schema": 1, "removed": !args.dry_run, "found": rows, "expired": old, "bytes": bytes}),
+        );
         return Ok(Exit::Done);
     }
-    for item in &found {
+    tell_expired(&expired);
+    tell_found(&found);
+    let count = found.len() + expired.len();
+    println(&match (count, args.dry_run) {
+        (0, _) => "Nothing to remove.".to_owned(),
+        (count, true) => format!("{count} to remove, {}. Next: pipeline clean", size(bytes)),
+        (count, false) => format!("{count} removed, {} freed.", size(bytes)),
+    });
+    Ok(Exit::Done)
+}
+
+fn tell_expired(expired: &[Expired]) {
+    for old in expired {
+        println(&format!("{:>10}  {}  (expired)", size(old.bytes), old.name));
+    }
+}
+
+fn tell_found(found: &[Found]) {
+    for item in found {
         println(&format!(
             "{:>10}  {}  ({})",
             size(item.bytes),
@@ -51,12 +84,6 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
             println(&format!("            could not be removed: {why}"));
         }
     }
-    println(&match (found.len(), args.dry_run) {
-        (0, _) => "Nothing to remove.".to_owned(),
-        (count, true) => format!("{count} leftovers, {}. Next: pipeline clean", size(bytes)),
-        (count, false) => format!("{count} leftovers removed, {} freed.", size(bytes)),
-    });
-    Ok(Exit::Done)
 }
 
 /// Worktrees and folders of attempts that nobody owns, and temporary folders of what was killed. Those that people repair units in are theirs.

@@ -12,6 +12,7 @@ mod diff;
 mod doctor;
 mod evicted;
 pub mod exit;
+mod expire;
 pub mod failure;
 mod gate;
 mod graph;

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::StoreError;
 
+/// Stands in the names of what was moved out of the way.
+pub(super) const ASIDE: &str = ".bad-";
+
 /// Brings a file's bytes to the disk. The one place where the store waits for it.
 pub(super) fn sync(file: &File) -> io::Result<()> {
     file.sync_data()
@@ -51,7 +54,7 @@ pub(super) fn is_at(file: &File, path: &Path) -> bool {
 pub(super) fn set_aside(path: &Path, stamp: &str) -> Result<PathBuf, StoreError> {
     let name_of = |n: u32| {
         let mut name = path.as_os_str().to_owned();
-        name.push(format!(".bad-{stamp}"));
+        name.push(format!("{ASIDE}{stamp}"));
         if n > 1 {
             name.push(format!("-{n}"));
         }
@@ -78,4 +81,12 @@ pub(super) fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Removes a directory with everything in it; one that is not there is fine.
+pub(super) fn remove_dir(dir: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", dir, error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

@@ -80,6 +80,18 @@ impl Home {
         self.root.join("logs").join(run.as_str())
     }
 
+    /// What was set aside as damaged: databases and runs.
+    pub fn set_aside(&self) -> Vec<PathBuf> {
+        let below = |dir: &Path| {
+            let found = names(dir).unwrap_or_default().into_iter();
+            let found = found
+                .filter(|name| name.contains(disk::ASIDE))
+                .map(|name| dir.join(name));
+            found.collect::<Vec<_>>()
+        };
+        [below(&self.root), below(&self.runs_dir())].concat()
+    }
+
     /// The database of the queue.
     pub fn sled(&self) -> PathBuf {
         self.root.join("queue.sled")
@@ -340,6 +352,26 @@ impl Store {
         Ok(aside)
     }
 
+    /// Removes a run with its journal, its logs and its rows. What a crash leaves of it is removed by the next
+    /// [`Store::open`].
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn remove_run(&mut self, run: &RunId) -> Result<(), StoreError> {
+        self.still_holds()?;
+        self.segments.remove(run);
+        let (place, leaving) = (
+            self.home.run_dir(run),
+            self.home.runs_dir().join(format!("{LEAVING}{run}")),
+        );
+        fs::rename(&place, &leaving).map_err(|source| StoreError::io("move", &place, source))?;
+        disk::sync_dir(&self.home.runs_dir())?;
+        for doomed in [self.home.logs(run), leaving] {
+            disk::remove_dir(&doomed)?;
+        }
+        self.rows.forget(run)
+    }
+
     /// Makes `events` part of the run for good, then brings the rows along. When this returns, the events are on
     /// the disk; effects that depend on them may begin.
     ///
@@ -422,19 +454,23 @@ fn encoded(first: u64, at: Timestamp, events: &[Event]) -> (Vec<Record>, Vec<u8>
 
 /// Directories of this prefix are runs whose making was cut short; nothing has ever referred to them.
 const HALF_MADE: &str = ".new-";
+/// Directories of this prefix are runs whose removal was cut short; nothing refers to them any more.
+const LEAVING: &str = ".old-";
 
 fn remove_half_made_runs(home: &Home) -> Result<Vec<String>, StoreError> {
     let dir = home.runs_dir();
     let mut notes = Vec::new();
     for name in names(&dir)? {
-        if name.starts_with(HALF_MADE) {
-            let path = dir.join(&name);
-            fs::remove_dir_all(&path).map_err(|source| StoreError::io("remove", &path, source))?;
-            notes.push(format!(
-                "{}: a run that was never started was removed",
-                path.display()
-            ));
-        }
+        let what = if name.starts_with(HALF_MADE) {
+            "a run that was never started"
+        } else if name.starts_with(LEAVING) {
+            "what was left of a run that was removed"
+        } else {
+            continue;
+        };
+        let path = dir.join(&name);
+        disk::remove_dir(&path)?;
+        notes.push(format!("{}: {what} is gone now", path.display()));
     }
     Ok(notes)
 }

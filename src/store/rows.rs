@@ -229,6 +229,18 @@ impl Rows {
         self.apply(run, seq, &changes)
     }
 
+    /// Removes everything of a run.
+    pub(super) fn forget(&mut self, run: &RunId) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for row in self.db.scan_prefix(run_prefix(run)) {
+            batch.remove(row.map_err(|e| self.failed(&e))?.0);
+        }
+        self.db.apply_batch(batch).map_err(|e| self.failed(&e))?;
+        self.db.flush().map_err(|e| self.failed(&e))?;
+        self.seals.remove(run.as_str().as_bytes());
+        Ok(())
+    }
+
     /// The rows of one collection of one run, in the order of their keys.
     pub(super) fn iter(
         &self,

@@ -336,3 +336,40 @@ fi
     world.expect(&["run", "rfc.yaml"], 0);
     assert_eq!(world.read("found.txt"), "the answer is 42\n");
 }
+
+#[test]
+fn a_finished_run_that_another_followed_expires_with_its_refs_and_logs() {
+    let world = World::new();
+    let one = "  a: {title: 'feat: a', prompt: x, tier: trivial}\n";
+    world.file("", one);
+    world.commit("chore: plan");
+    world.expect(&["run", "rfc.yaml"], 0);
+    world.file(
+        "",
+        &format!("{one}  b: {{title: 'feat: b', prompt: x, tier: trivial}}\n"),
+    );
+    world.commit("chore: more");
+    world.expect(&["run", "rfc.yaml"], 0);
+    let runs = || -> usize {
+        let told: serde_json::Value =
+            serde_json::from_str(&world.expect(&["runs", "--json"], 0).out).unwrap();
+        told["runs"].as_array().unwrap().len()
+    };
+    let refs = || world.git(&["for-each-ref", "refs/pipeline"]).lines().count();
+    let before = refs();
+    assert_eq!(runs(), 2);
+    world.expect(&["clean"], 0);
+    assert_eq!((runs(), refs()), (2, before), "nothing is old enough");
+    let said = world.expect(&["clean", "--older-than", "0s", "--dry-run"], 0);
+    assert!(said.out.contains("1 to remove"), "{}", said.out);
+    assert_eq!(runs(), 2);
+    let said = world.expect(&["clean", "--older-than", "0s"], 0);
+    assert!(said.out.contains("(expired)"), "{}", said.out);
+    assert_eq!(runs(), 1);
+    assert!(refs() < before);
+    // The latest stays, what landed stays, and nothing comes back.
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(runs(), 1);
+    assert_eq!(world.unit("a")["state"], "landed");
+    world.expect(&["doctor", "--strict"], 0);
+}
