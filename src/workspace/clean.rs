@@ -169,8 +169,11 @@ fn salvage(repository: &Repository, place: &Place) -> Result<Option<String>, Str
     let told = |error: &dyn std::fmt::Display| error.to_string();
     let run = note.run().map_err(|error| told(&error))?;
     let commit = note.commit().map_err(|error| told(&error))?;
+    let before = repository.tree_of(&commit).map_err(|error| told(&error))?;
     let taken = repository.take_tree(&place.tree, &commit, &note.limits(), &note.skip);
     match taken.map_err(|error| told(&error))? {
+        // Nothing was begun, so there is nothing to keep.
+        Taken::Tree(tree) if tree == before => Ok(None),
         Taken::Tree(tree) => {
             let name = format!("refs/pipeline/salvage/{run}/{}/{}", note.unit, note.attempt);
             repository
