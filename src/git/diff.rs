@@ -87,8 +87,9 @@ pub(super) struct RawChange {
 }
 
 impl Repository {
-    fn diff(&self, from: &Oid, to: &Oid, options: &[&str]) -> Call {
-        self.neutral()
+    fn diff(&self, from: &Oid, to: &Oid, options: &[&str]) -> Result<Call> {
+        let call = self
+            .neutral()?
             .attributes_from(from.as_str())
             .args([
                 "diff",
@@ -100,7 +101,8 @@ impl Repository {
             .args(["--no-relative", "--ignore-submodules=none", "--submodule=short"])
             .args(["--src-prefix=a/", "--dst-prefix=b/"])
             .args(options)
-            .args(["--end-of-options", from.as_str(), to.as_str()])
+            .args(["--end-of-options", from.as_str(), to.as_str()]);
+        Ok(call)
     }
 
     /// The change as a patch with renames found, at most `bytes_max` of it.
@@ -109,7 +111,7 @@ impl Repository {
     /// When one of them is not there.
     pub fn diff_patch(&self, from: &Oid, to: &Oid, bytes_max: usize) -> Result<Patch> {
         let call = self
-            .diff(from, to, &["--patch", "--find-renames"])
+            .diff(from, to, &["--patch", "--find-renames"])?
             .output_bytes_max(bytes_max);
         let output = self.invoker().run(&call)?;
         if !output.truncated && !output.status.success() {
@@ -126,7 +128,7 @@ impl Repository {
     /// # Errors
     /// When one of them is not there.
     pub fn diff_stat(&self, from: &Oid, to: &Oid) -> Result<Vec<FileStat>> {
-        let call = self.diff(from, to, &["--numstat", "-z", "--find-renames"]);
+        let call = self.diff(from, to, &["--numstat", "-z", "--find-renames"])?;
         let bytes = self.output(&call)?;
         let mut items = nul_items(&bytes).map(String::from_utf8_lossy);
         let mut stats = Vec::new();
@@ -157,7 +159,7 @@ impl Repository {
             from,
             to,
             &["--patch", "--unified=0", "--inter-hunk-context=0", "--no-renames"],
-        );
+        )?;
         Ok(hunk_ranges(&self.output(&call)?))
     }
 
@@ -214,7 +216,7 @@ impl Repository {
 
     /// Every changed path, with or without renames found as `renames` says.
     pub(super) fn raw_changes(&self, from: &Oid, to: &Oid, renames: &str) -> Result<Vec<RawChange>> {
-        let call = self.diff(from, to, &["--raw", "-z", "--no-abbrev", renames]);
+        let call = self.diff(from, to, &["--raw", "-z", "--no-abbrev", renames])?;
         let bytes = self.output(&call)?;
         let mut items = nul_items(&bytes);
         let mut changes = Vec::new();

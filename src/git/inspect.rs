@@ -51,7 +51,7 @@ impl Repository {
     pub fn trailers_between(&self, from: &Oid, to: &Oid) -> Result<Vec<WithTrailers>> {
         let format = "--format=%H%n%(trailers:only=true,unfold=true,key_value_separator=%x01)";
         let call = self
-            .neutral()
+            .neutral()?
             .args(["log", "--first-parent", "--reverse", "-z", format])
             .arg("--end-of-options")
             .arg(format!("{from}..{to}"));

@@ -101,7 +101,7 @@ impl Repository {
         identity: &Identity,
     ) -> Result<Integration> {
         let call = self
-            .neutral()
+            .neutral()?
             .args([
                 "rev-list",
                 "--reverse",
@@ -195,7 +195,7 @@ impl Repository {
     /// Merges `theirs` into `ours`, with the attributes of `attributes`.
     fn merge_trees(&self, attributes: &Oid, ours: &Oid, theirs: &Oid, base: Option<&Oid>) -> Result<Merged> {
         let call = self
-            .neutral()
+            .neutral()?
             .attributes_from(attributes.as_str())
             .args(["merge-tree", "--write-tree", "-z", "--messages"])
             .args(base.map(|base| format!("--merge-base={base}")))
@@ -258,7 +258,7 @@ impl Repository {
         for (path, kind) in paths {
             let hunks = self.hunks(tree, &path)?;
             let call = self
-                .neutral()
+                .neutral()?
                 .args(["rev-list", "-1", "--first-parent", "--end-of-options"])
                 .arg(format!("{fork}..{base}"))
                 .args(["--", &path]);

@@ -59,7 +59,7 @@ impl Repository {
     /// # Errors
     /// When one of them is no commit.
     pub fn is_ancestor(&self, ancestor: &Oid, descendant: &Oid) -> Result<bool> {
-        let call = self.neutral().args([
+        let call = self.neutral()?.args([
             "merge-base",
             "--is-ancestor",
             ancestor.as_str(),
@@ -78,7 +78,7 @@ impl Repository {
     /// # Errors
     /// When one of them is no commit.
     pub fn merge_base(&self, one: &Oid, other: &Oid) -> Result<Option<Oid>> {
-        let call = self.neutral().args(["merge-base", one.as_str(), other.as_str()]);
+        let call = self.neutral()?.args(["merge-base", one.as_str(), other.as_str()]);
         let output = self.invoker().run(&call)?;
         match output.status.code() {
             Some(0) => Ok(Some(String::from_utf8_lossy(&output.stdout).trim().parse()?)),
@@ -93,7 +93,7 @@ impl Repository {
     /// When one of them is no commit.
     pub fn commits_between(&self, from: &Oid, to: &Oid) -> Result<Vec<Oid>> {
         let call = self
-            .neutral()
+            .neutral()?
             .args(["rev-list", "--first-parent", "--reverse", "--end-of-options"])
             .arg(format!("{from}..{to}"));
         let bytes = self.output(&call)?;
@@ -108,7 +108,7 @@ impl Repository {
     pub fn trailers(&self, commit: &Oid) -> Result<Vec<(String, String)>> {
         let format = "--format=%(trailers:only=true,unfold=true,key_value_separator=%x00,separator=%x00%x00)";
         let call = self
-            .neutral()
+            .neutral()?
             .args(["log", "-1", "--no-walk", "-z", format, "--end-of-options"])
             .arg(commit.as_str());
         let bytes = self.output(&call)?;
@@ -155,7 +155,7 @@ impl Repository {
     /// Every file and submodule of a commit or tree.
     pub(super) fn entries(&self, treeish: &Oid) -> Result<Vec<TreeEntry>> {
         let call = self
-            .neutral()
+            .neutral()?
             .args(["ls-tree", "-r", "-z", "-l", "--full-tree", "--end-of-options"])
             .arg(treeish.as_str());
         let bytes = self.output(&call)?;
@@ -220,7 +220,7 @@ impl Repository {
     /// Writes a commit's text into the repository's object store.
     pub(super) fn write_commit(&self, text: &[u8]) -> Result<Oid> {
         let call = self
-            .neutral()
+            .neutral()?
             .args(["hash-object", "-w", "-t", "commit", "--stdin"]);
         self.oid(&call.stdin(text.to_vec()))
     }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tempfile::TempDir;
 
@@ -25,9 +25,17 @@ struct Inner {
     common_dir: PathBuf,
     identity: Option<Identity>,
     excludes: Option<PathBuf>,
-    /// The git directory of the neutral setting; goes with the last clone.
-    neutral: TempDir,
-    /// Locked as long as this process lives, so that others can tell that the neutral directory is in use.
+    /// Where neutral directories are.
+    temporary_root: PathBuf,
+    /// Made when the first command needs it: who only reads journals must not need a disk that can be written.
+    neutral: OnceLock<Neutral>,
+}
+
+/// The git directory of the neutral setting; goes with the last clone of the repository.
+#[derive(Debug)]
+struct Neutral {
+    directory: TempDir,
+    /// Locked as long as this process lives, so that others can tell that the directory is in use.
     _owner: File,
 }
 
@@ -85,10 +93,9 @@ impl Repository {
         if ask_head(&invoker, &root)?.is_none() {
             return Err(Error::Unborn(root));
         }
-        let neutral = neutral_directory(&std::env::temp_dir())?;
         let inner = Inner {
-            _owner: own(neutral.path(), &common_dir)?,
-            neutral,
+            temporary_root: std::env::temp_dir(),
+            neutral: OnceLock::new(),
             main_root: main_root(&invoker, &common_dir)?.unwrap_or_else(|| root.clone()),
             identity: identity(&invoker, &root)?,
             excludes: excludes(&invoker, &root)?,
@@ -171,26 +178,39 @@ impl Repository {
     }
 
     /// Where directories for a moment are made: they go with the process, or are found when it was killed.
-    pub(super) fn scratch_root(&self) -> &Path {
-        self.inner.neutral.path()
+    pub(super) fn scratch_root(&self) -> Result<&Path> {
+        if let Some(neutral) = self.inner.neutral.get() {
+            return Ok(neutral.directory.path());
+        }
+        let directory = neutral_directory(&self.inner.temporary_root)?;
+        let owner = own(directory.path(), self.common_dir())?;
+        let made = Neutral {
+            directory,
+            _owner: owner,
+        };
+        // Of two threads that come here at once one is late, and what it made goes at once.
+        Ok(self.inner.neutral.get_or_init(|| made).directory.path())
     }
 
     /// Where neutral directories are.
     pub(super) fn temporary_root(&self) -> &Path {
-        let neutral = self.inner.neutral.path();
-        neutral.parent().expect("it was made in a directory")
+        &self.inner.temporary_root
     }
 
     /// A command in the neutral setting: the repository's objects, nobody's configuration.
-    pub(super) fn neutral(&self) -> Call {
-        let git_dir = self.inner.neutral.path();
+    ///
+    /// # Errors
+    /// When its directory cannot be made.
+    pub(super) fn neutral(&self) -> Result<Call> {
+        let git_dir = self.scratch_root()?;
         let call = Call::new(git_dir, Whose::Nobody)
             .env("GIT_DIR", git_dir)
             .env("GIT_OBJECT_DIRECTORY", self.common_dir().join("objects"));
-        if self.is_shallow() {
-            return call.env("GIT_SHALLOW_FILE", self.common_dir().join("shallow"));
-        }
-        call
+        Ok(if self.is_shallow() {
+            call.env("GIT_SHALLOW_FILE", self.common_dir().join("shallow"))
+        } else {
+            call
+        })
     }
 
     /// A command in the repository setting: refs and worktrees.

@@ -92,7 +92,7 @@ impl Repository {
     ) -> Result<Taken> {
         let scratch = tempfile::Builder::new()
             .prefix("pipeline-tree-")
-            .tempdir_in(self.scratch_root())
+            .tempdir_in(self.scratch_root()?)
             .map_err(Error::io("make a directory for", worktree))?;
         let snapshot = Snapshot {
             repository: self,
@@ -108,19 +108,21 @@ impl Repository {
 }
 
 impl Snapshot<'_> {
-    fn call(&self) -> Call {
-        self.repository
-            .neutral()
+    fn call(&self) -> Result<Call> {
+        let call = self
+            .repository
+            .neutral()?
             .attributes_from(self.base.as_str())
             .env("GIT_INDEX_FILE", self.scratch.path().join("index"))
             .env("GIT_WORK_TREE", self.worktree)
             .config("core.bare", "false")
-            .config("core.ignoreStat", "false")
+            .config("core.ignoreStat", "false");
+        Ok(call)
     }
 
     /// A call that works in the worktree; its current directory is where relative paths are.
-    fn inside(&self, args: &[&str]) -> Call {
-        self.call().arg("-C").arg(self.worktree).args(args)
+    fn inside(&self, args: &[&str]) -> Result<Call> {
+        Ok(self.call()?.arg("-C").arg(self.worktree).args(args))
     }
 
     fn output(&self, call: &Call) -> Result<Vec<u8>> {
@@ -128,7 +130,7 @@ impl Snapshot<'_> {
     }
 
     fn take(&self, limits: &SnapshotLimits, skip: &[String]) -> Result<Judged<Oid>> {
-        self.output(&self.call().args(["read-tree", self.base.as_str()]))?;
+        self.output(&self.call()?.args(["read-tree", self.base.as_str()]))?;
         let base: BTreeMap<String, TreeEntry> = self
             .repository
             .entries(self.base)?
@@ -153,7 +155,7 @@ impl Snapshot<'_> {
             return Ok(Err(refusal));
         }
         self.bring_index(&touched)?;
-        let tree = self.repository.oid(&self.call().args(["write-tree"]))?;
+        let tree = self.repository.oid(&self.call()?.args(["write-tree"]))?;
         Ok(self.links_stay_inside(&tree, &base)?.map(|()| tree))
     }
 
@@ -164,7 +166,7 @@ impl Snapshot<'_> {
             .iter()
             .partition(|path| self.look_at(path).is_some_and(|data| !data.is_dir()));
         for (option, paths) in [("--force-remove", gone), ("--add", here)] {
-            let call = self.inside(&["update-index", option, "--replace", "-z", "--stdin"]);
+            let call = self.inside(&["update-index", option, "--replace", "-z", "--stdin"])?;
             self.output(&call.stdin(nul_ended(paths)))?;
         }
         Ok(())
@@ -190,7 +192,7 @@ impl Snapshot<'_> {
     /// Paths that are in the worktree, not in the base, and not ignored.
     fn new_paths(&self, base: &BTreeMap<String, TreeEntry>, skip: &[String]) -> Result<Judged<Vec<String>>> {
         let mut call = self
-            .inside(&["ls-files", "-z", "--others", "--exclude-per-directory=.gitignore"])
+            .inside(&["ls-files", "-z", "--others", "--exclude-per-directory=.gitignore"])?
             .output_bytes_max(LISTING_BYTES_MAX);
         let own = self.repository.common_dir().join("info/exclude");
         for file in [Some(own.as_path()), self.repository.excludes()]
@@ -270,7 +272,7 @@ impl Snapshot<'_> {
         }
         let call = self
             .repository
-            .neutral()
+            .neutral()?
             .env("GIT_INDEX_FILE", self.scratch.path().join("no-index"))
             .env("GIT_WORK_TREE", &ground)
             .config("core.bare", "false")
@@ -345,11 +347,11 @@ impl Snapshot<'_> {
 
     /// Paths of the base whose file is another or gone. Every file is read: the index has no times to believe.
     fn changed_paths(&self, base: &BTreeMap<String, TreeEntry>) -> Result<Judged<Vec<String>>> {
-        let refresh = self.inside(&["update-index", "-q", "--refresh"]);
+        let refresh = self.inside(&["update-index", "-q", "--refresh"])?;
         // Its status only says whether something changed.
         self.repository.invoker().run(&refresh)?;
         let bytes =
-            self.output(&self.inside(&["diff-files", "-z", "--name-only", "--ignore-submodules=all"]))?;
+            self.output(&self.inside(&["diff-files", "-z", "--name-only", "--ignore-submodules=all"])?)?;
         let mut paths = Vec::new();
         for item in nul_items(&bytes) {
             let Ok(path) = str::from_utf8(item) else {
