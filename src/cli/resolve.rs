@@ -285,39 +285,70 @@ fn abort(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
-/// Ends a repair, if one is open, and keeps by refs what was committed and what was not.
+/// Ends a repair, if one is open, and keeps by refs what was committed and what was not. A person may have deleted the
+/// branch, or left it.
 pub(super) fn salvage_and_close(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
     let repository = &context.repository;
-    let Some(tip) = repository.tip(&branch_of(reading, unit))? else {
-        return close(context, reading, unit);
-    };
-    let kept = salvage(context, reading, unit, &tip)?;
-    println(&format!("The last commit is kept as {kept}."));
     let path = folder(context, reading, unit);
+    let tip = repository.tip(&branch_of(reading, unit))?;
+    if let Some(tip) = &tip {
+        let kept = salvage(context, reading, unit, tip)?;
+        println(&format!("The last commit is kept as {kept}."));
+    }
+    if let Some(head) = checked_out(context, &path)?.filter(|head| Some(head) != tip.as_ref()) {
+        let kept = format!("refs/pipeline/salvage/{}/{unit}/checked-out", reading.run);
+        repository.write_ref(&kept, &head, None)?;
+        println(&format!("What was checked out there is kept as {kept}."));
+    }
     if path.exists() && !repository.uncommitted(&path)?.is_empty() {
-        let guards = &reading.frozen.pipeline.guards;
-        let limits = SnapshotLimits {
-            files_max: guards.files_max,
-            bytes_max: guards.bytes_max,
-        };
-        match repository.take_tree(&path, &tip, &limits, &[])? {
-            Taken::Tree(tree) => {
-                let kept = format!("refs/pipeline/salvage/{}/{unit}/files", reading.run);
-                repository.write_ref(&kept, &tree, None)?;
-                println(&format!("What was not committed is kept as {kept}."));
-            }
-            Taken::Refused(refusal) => {
-                let message = format!(
-                    "what is not committed in {} cannot be kept: {}",
-                    path.display(),
-                    refusal.sentence
-                );
-                return Err(Failure::new(Exit::Usage, "uncommitted", message)
-                    .help("take it away or commit it there, then call again"));
-            }
-        }
+        keep_files(context, reading, unit, &path, tip)?;
     }
     close(context, reading, unit)
+}
+
+/// The commit a repair's worktree is at; `None` where it is at none, or there is no worktree.
+fn checked_out(context: &Context, path: &Path) -> Result<Option<Oid>, Failure> {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let worktrees = context.repository.worktrees()?;
+    let here = worktrees.into_iter().find(|worktree| worktree.path == real);
+    Ok(here.and_then(|worktree| worktree.head))
+}
+
+/// Keeps what is in the folder of a repair and not committed.
+fn keep_files(
+    context: &Context,
+    reading: &Reading,
+    unit: &UnitId,
+    path: &Path,
+    tip: Option<Oid>,
+) -> Result<(), Failure> {
+    let began = || reading.view.unit(unit).and_then(|row| row.head.clone());
+    let base = match tip.or_else(began) {
+        Some(base) => base,
+        None => tip_of(context, &reading.view.run.target)?,
+    };
+    let guards = &reading.frozen.pipeline.guards;
+    let limits = SnapshotLimits {
+        files_max: guards.files_max,
+        bytes_max: guards.bytes_max,
+    };
+    match context.repository.take_tree(path, &base, &limits, &[])? {
+        Taken::Tree(tree) => {
+            let kept = format!("refs/pipeline/salvage/{}/{unit}/files", reading.run);
+            context.repository.write_ref(&kept, &tree, None)?;
+            println(&format!("What was not committed is kept as {kept}."));
+            Ok(())
+        }
+        Taken::Refused(refusal) => {
+            let message = format!(
+                "what is not committed in {} cannot be kept: {}",
+                path.display(),
+                refusal.sentence
+            );
+            Err(Failure::new(Exit::Usage, "uncommitted", message)
+                .help("take it away or commit it there, then call again"))
+        }
+    }
 }
 
 /// Removes the worktree and the branch of a repair.
