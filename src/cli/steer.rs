@@ -25,12 +25,11 @@ pub(super) fn open_store(context: &Context, verb: &str) -> Result<Store, Failure
 pub(super) fn open_desk(context: &Context, verb: &str, reading: &Reading) -> Result<Desk, Failure> {
     let store = open_store(context, verb)?;
     let pipeline = Arc::new(reading.frozen.pipeline.clone());
-    Ok(Desk::open(
-        reading.run.clone(),
-        pipeline,
-        store,
-        super::context::clock(),
-    )?)
+    let mut desk = Desk::open(reading.run.clone(), pipeline, store, super::context::clock())?;
+    for note in desk.take_notes() {
+        tell(&note);
+    }
+    Ok(desk)
 }
 
 /// Writes a wish for a unit down.

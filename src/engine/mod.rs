@@ -168,6 +168,7 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let mut state = State::new(Arc::clone(&pipeline), environment);
         let records = store.load(&run)?;
+        let notes = store.take_notes();
         for record in &records {
             state.apply(record).map_err(|source| EngineError::Replay {
                 run: run.clone(),
@@ -194,6 +195,9 @@ impl Engine {
         };
         for record in &records {
             engine.observer.replayed(record);
+        }
+        for note in notes {
+            engine.observer.note(&note);
         }
         engine.check_rows(&records)?;
         engine.refuse_a_cut_journal().await?;

@@ -98,6 +98,11 @@ impl Desk {
         })
     }
 
+    /// What opening the run had to mend; to be told.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        self.store.take_notes()
+    }
+
     /// The state of the run.
     pub fn state(&self) -> &State {
         &self.state
