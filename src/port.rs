@@ -198,6 +198,27 @@ pub enum Ended {
     Infrastructure(String),
 }
 
+/// What a person can do when the disk refused, if that is what a sentence of ours or of git's tells. Both speak
+/// English: git runs in the locale `C`, and so do we.
+pub fn disk_remedy(sentence: &str) -> Option<&'static str> {
+    const REMEDIES: &[(&str, &str)] = &[
+        (
+            "No space left on device",
+            "make room on the disk, then run the same command again",
+        ),
+        (
+            "Disk quota exceeded",
+            "make room on the disk, then run the same command again",
+        ),
+        (
+            "Read-only file system",
+            "make the file system writable, then run the same command again",
+        ),
+    ];
+    let known = REMEDIES.iter().find(|(words, _)| sentence.contains(words));
+    known.map(|(_, remedy)| *remedy)
+}
+
 /// The tree an author left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -54,6 +54,14 @@ impl Failure {
         }
     }
 
+    /// Says what helps against a full or read-only disk, when that is what the sentence tells of.
+    fn with_remedy_of_disk(self) -> Self {
+        match crate::port::disk_remedy(&self.message) {
+            Some(remedy) => self.help(remedy),
+            None => self,
+        }
+    }
+
     /// Problems to be shown before the error itself.
     pub fn diagnostics(&self) -> &[crate::spec::Diagnostic] {
         &self.diagnostics
@@ -61,11 +69,8 @@ impl Failure {
 
     /// An unexpected failure of the file system.
     pub fn io(what: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::new(
-            Exit::Environment,
-            "io",
-            format!("cannot {what} {}: {error}", path.display()),
-        )
+        let message = format!("cannot {what} {}: {error}", path.display());
+        Self::new(Exit::Environment, "io", message).with_remedy_of_disk()
     }
 }
 
@@ -91,7 +96,7 @@ impl Diagnostic for Failure {
 
 impl From<crate::git::Error> for Failure {
     fn from(error: crate::git::Error) -> Self {
-        Self::new(Exit::Environment, "git", error.to_string())
+        Self::new(Exit::Environment, "git", error.to_string()).with_remedy_of_disk()
     }
 }
 

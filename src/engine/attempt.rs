@@ -18,7 +18,7 @@ use crate::agent::{
 };
 use crate::event::{Event, Job, Outcome, Output, ReportedFinding, Resolution, UnitEvent, UnitScoped, Usage};
 use crate::id::{AttemptKey, Oid, RunId, UnitId};
-use crate::port::{Activity, AgentTask, AttemptOrder, AttemptReturn, Stop, Task};
+use crate::port::{Activity, AgentTask, AttemptOrder, AttemptReturn, Stop, Task, disk_remedy};
 use crate::run::unit_checks;
 use crate::spec::{Pipeline, Role, Stage, StageKind};
 use crate::unit::{self, Brief};
@@ -64,6 +64,16 @@ impl Conclusion {
             output: None,
             usage: Usage::default(),
         }
+    }
+
+    /// One that the machine failed. Of a disk that refuses, every further attempt would die too: it is free of charge,
+    /// and the run stops (see [`super::dispatch`]).
+    pub(super) fn of_machine(why: String) -> Self {
+        let outcome = match disk_remedy(&why) {
+            Some(_) => Outcome::Interrupted,
+            None => Outcome::Crashed,
+        };
+        Self::bare(outcome, why)
     }
 }
 
@@ -165,8 +175,7 @@ impl Attempt {
         };
         // What fails on our side of an attempt is told as its outcome: the unit retries, and is evicted in the
         // end with this very text.
-        let conclusion =
-            conclusion.unwrap_or_else(|error| Conclusion::bare(Outcome::Crashed, error.to_string()));
+        let conclusion = conclusion.unwrap_or_else(|error| Conclusion::of_machine(error.to_string()));
         let redactor = Redactor::new(self.tools.pass_env.values());
         let what = UnitEvent::AttemptEnded {
             fence: self.fence,

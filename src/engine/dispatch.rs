@@ -6,10 +6,11 @@ use tokio::sync::watch;
 
 use super::{Engine, EngineError, attempt, verify};
 use crate::event::{
-    CheckOutcome, Event, Evidence, QueueEvent, RunEvent, StopCause, UnitEvent, UnitScoped, VerifyPurpose,
+    CheckOutcome, Event, Evidence, Outcome, QueueEvent, RunEvent, StopCause, UnitEvent, UnitScoped,
+    VerifyPurpose,
 };
 use crate::id::{AttemptKey, Oid, UnitId};
-use crate::port::Stop;
+use crate::port::{Stop, disk_remedy};
 use crate::queue::Tip;
 use crate::run::{Effect, Facts, Verification};
 use crate::unit;
@@ -95,15 +96,19 @@ impl Engine {
             &done.event,
             Event::Unit(UnitScoped {
                 what: UnitEvent::AttemptEnded {
-                    outcome: crate::event::Outcome::Auth,
+                    outcome: Outcome::Auth,
                     ..
                 },
                 ..
             })
         );
+        let refusal = refusal_of_disk(&done.event);
         self.record(&[done.event])?;
         self.discard(done.place);
-        if needs_login {
+        if let Some(refusal) = &refusal {
+            self.observer.note(refusal);
+        }
+        if needs_login || refusal.is_some() {
             self.stopping = Some(self.stopping.unwrap_or(StopCause::Environment));
         }
         Ok(())
@@ -289,7 +294,7 @@ impl Engine {
         let stop = self.stop_of(fence);
         let activity = self.activity.clone();
         self.tasks.spawn(async move {
-            let evidence = job.perform(stop, activity).await;
+            let evidence = free_of_charge_on_a_bad_disk(job.perform(stop, activity).await);
             Done {
                 fence,
                 place: None,
@@ -354,6 +359,38 @@ impl Engine {
         let events: Vec<Event> = finished.into_iter().chain([stopped]).collect();
         self.record(&events)?;
         Ok(cause)
+    }
+}
+
+/// A verification that the disk did not let happen costs nobody anything.
+fn free_of_charge_on_a_bad_disk(mut evidence: Evidence) -> Evidence {
+    for row in &mut evidence.results {
+        if row.outcome == CheckOutcome::Infrastructure && disk_remedy(&row.tail).is_some() {
+            row.outcome = CheckOutcome::Interrupted;
+        }
+    }
+    evidence
+}
+
+/// What to tell when the disk refused what an attempt or a verification needed.
+fn refusal_of_disk(event: &Event) -> Option<String> {
+    let told = |why: &str| disk_remedy(why).map(|remedy| format!("{why}: {remedy}"));
+    match event {
+        Event::Unit(UnitScoped {
+            what:
+                UnitEvent::AttemptEnded {
+                    outcome: Outcome::Interrupted,
+                    detail: Some(why),
+                    ..
+                },
+            ..
+        }) => told(why),
+        Event::Queue(QueueEvent::VerifyEnded { evidence, .. }) => evidence
+            .results
+            .iter()
+            .filter(|row| row.outcome == CheckOutcome::Interrupted)
+            .find_map(|row| told(&row.tail)),
+        Event::Run(_) | Event::Unit(_) | Event::Queue(_) => None,
     }
 }
 

@@ -113,9 +113,8 @@ fn ending(returned: &AttemptReturn) -> Option<Conclusion> {
             with_tail("no output until the idle limit".to_owned()),
         ),
         Ended::Stopped => Conclusion::bare(Outcome::Interrupted, "the engine was asked to stop"),
-        Ended::NotStarted(why) | Ended::Infrastructure(why) => {
-            Conclusion::bare(Outcome::Crashed, why.clone())
-        }
+        Ended::NotStarted(why) => Conclusion::bare(Outcome::Crashed, why.clone()),
+        Ended::Infrastructure(why) => Conclusion::of_machine(why.clone()),
         Ended::SetupFailed(why) => {
             Conclusion::bare(Outcome::Failed, format!("{}{why}", unit::SETUP_FAILED_PREFIX))
         }
