@@ -3,7 +3,7 @@
 //! What has to know history runs git, because libgit2 does not know where a shallow history ends. Trees and blobs
 //! are read with libgit2 from a bare object database: it has no configuration, no refs and no replacements.
 
-use super::invoke::{failed, nul_items};
+use super::invoke::failed;
 use super::repository::{Identity, Repository};
 use super::{Error, Result};
 use crate::id::Oid;
@@ -20,6 +20,8 @@ pub(super) struct TreeEntry {
 
 /// Mode of a submodule's entry.
 pub(super) const MODE_SUBMODULE: u32 = 0o160_000;
+/// Mode of a directory's entry.
+const MODE_DIRECTORY: u32 = 0o040_000;
 /// Mode of a symbolic link's entry.
 pub(super) const MODE_LINK: u32 = 0o120_000;
 /// Mode of an executable file's entry.
@@ -125,9 +127,9 @@ impl Repository {
     /// # Errors
     /// When there is no such commit.
     pub fn tracked_paths(&self, commit: &Oid) -> Result<Vec<String>> {
-        let entries = self.entries(commit)?;
-        let files = entries.into_iter().filter(|entry| entry.mode != MODE_SUBMODULE);
-        Ok(files.map(|entry| entry.path).collect())
+        let files = walk(&self.objects()?, commit)?.into_iter();
+        let files = files.filter(|(_, mode, _)| *mode != MODE_SUBMODULE);
+        Ok(files.map(|(path, ..)| path).collect())
     }
 
     /// A file's content in a commit; `None` when it has no file there. A symbolic link's content is where it points.
@@ -154,31 +156,22 @@ impl Repository {
 
     /// Every file and submodule of a commit or tree.
     pub(super) fn entries(&self, treeish: &Oid) -> Result<Vec<TreeEntry>> {
-        let call = self
-            .neutral()?
-            .args(["ls-tree", "-r", "-z", "-l", "--full-tree", "--end-of-options"])
-            .arg(treeish.as_str());
-        let bytes = self.output(&call)?;
-        let mut entries = Vec::new();
-        for item in nul_items(&bytes) {
-            let Ok(text) = str::from_utf8(item) else {
-                continue;
-            };
-            let answer = || Error::Answer {
-                command: call.describe(),
-                answer: text.to_owned(),
-            };
-            let (head, path) = text.split_once('\t').ok_or_else(answer)?;
-            let mut words = head.split_ascii_whitespace();
-            let mode = words.next().and_then(|word| u32::from_str_radix(word, 8).ok());
-            entries.push(TreeEntry {
-                path: path.to_owned(),
-                mode: mode.ok_or_else(answer)?,
-                oid: words.nth(1).ok_or_else(answer)?.parse()?,
-                size: words.next().and_then(|word| word.parse().ok()).unwrap_or(0),
-            });
-        }
-        Ok(entries)
+        let objects = self.objects()?;
+        let sizes = objects.odb().map_err(unreadable("the objects directory"))?;
+        // A partial clone lacks blobs.
+        let size = |oid| match sizes.read_header(oid) {
+            Ok((bytes, git2::ObjectType::Blob)) => bytes as u64,
+            Ok(_) | Err(_) => 0,
+        };
+        let entry = |(path, mode, oid)| {
+            Ok(TreeEntry {
+                path,
+                mode,
+                size: size(oid),
+                oid: own(oid)?,
+            })
+        };
+        walk(&objects, treeish)?.into_iter().map(entry).collect()
     }
 
     /// The first parent of a commit; `None` for a root.
@@ -235,6 +228,38 @@ impl Repository {
         };
         open().map_err(unreadable("the objects directory"))
     }
+}
+
+/// Path, mode and object of everything in a commit or tree but its directories. Names that are not UTF-8 are left out.
+fn walk(objects: &git2::Repository, treeish: &Oid) -> Result<Vec<(String, u32, git2::Oid)>> {
+    let missing = || unreadable(treeish.as_str());
+    let top = objects
+        .find_object(raw(treeish), None)
+        .and_then(|found| found.peel_to_tree())
+        .map_err(missing())?;
+    let mut found = Vec::new();
+    // From its end, so that the order is git's own.
+    let mut open: Vec<(String, u32, git2::Oid)> = listed("", &top);
+    while let Some((path, mode, oid)) = open.pop() {
+        if mode == MODE_DIRECTORY {
+            let below = objects.find_tree(oid).map_err(missing())?;
+            open.extend(listed(&format!("{path}/"), &below));
+        } else {
+            found.push((path, mode, oid));
+        }
+    }
+    Ok(found)
+}
+
+/// The entries of one directory, the last one first.
+fn listed(above: &str, tree: &git2::Tree<'_>) -> Vec<(String, u32, git2::Oid)> {
+    let entry = |entry: git2::TreeEntry<'_>| {
+        let path = format!("{above}{}", entry.name().ok()?);
+        Some((path, entry.filemode().cast_unsigned(), entry.id()))
+    };
+    let mut listed: Vec<_> = tree.iter().filter_map(entry).collect();
+    listed.reverse();
+    listed
 }
 
 /// `Name <address> seconds +0000`, with what would break the line removed.

@@ -386,3 +386,41 @@ fn nothing_in_the_configuration_is_executed_by_our_own_work() {
     found.move_target(&lock, &head, &head, "test").unwrap();
     assert!(!trace.exists(), "something was executed");
 }
+
+#[test]
+fn what_a_commit_holds_is_told_as_git_tells_it() {
+    let repo = TestRepo::new();
+    repo.write("a.b", "1");
+    repo.write("a/deep/er", "22");
+    repo.write("a/z", "333");
+    repo.write("a0", "");
+    symlink("a0", repo.path("repo/link")).unwrap();
+    fs::set_permissions(
+        repo.path("repo/a0"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let module = format!("160000,{},module", repo.head());
+    repo.git(&["add", "-A"]);
+    repo.git(&["update-index", "--add", "--cacheinfo", &module]);
+    repo.git(&["commit", "-q", "-m", "feat: shapes"]);
+    let head = repo.head();
+    let listed = repo.git(&["ls-tree", "-r", "-l", "--full-tree", head.as_str()]);
+    let told: Vec<String> = repo
+        .open()
+        .entries(&head)
+        .unwrap()
+        .into_iter()
+        .map(|entry| format!("{:06o} {} {} {}", entry.mode, entry.oid, entry.size, entry.path))
+        .collect();
+    let expected: Vec<String> = listed
+        .lines()
+        .map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let size = if words[3] == "-" { "0" } else { words[3] };
+            format!("{} {} {size} {}", words[0], words[2], words[4])
+        })
+        .collect();
+    assert!(expected.iter().any(|line| line.starts_with("160000")));
+    assert_eq!(told, expected);
+}
