@@ -19,6 +19,7 @@ pub mod clock;
 pub mod dag;
 pub mod engine;
 pub mod event;
+pub mod fault;
 pub mod git;
 pub mod id;
 pub mod policy;

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::context::Context;
+use super::context::{Context, write_file};
 use super::failure::Failure;
 use crate::event::CheckOutcome;
 use crate::event::view::{UnitState, UnitView, View};
@@ -39,7 +39,6 @@ pub(super) fn write(
 ) -> Result<(), Failure> {
     let repository = &context.repository;
     let folder = context.home.bundles(run, &unit.id);
-    std::fs::create_dir_all(&folder).map_err(|error| Failure::io("make", &folder, &error))?;
     let stat = diff_stat(repository, unit)?;
     let repro = repro(pipeline, unit);
     let facts = BundleFacts {
@@ -62,8 +61,7 @@ pub(super) fn write(
 }
 
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Failure> {
-    let path = folder.join(name);
-    std::fs::write(&path, bytes).map_err(|error| Failure::io("write", &path, &error))
+    write_file(&folder.join(name), bytes)
 }
 
 fn diff_stat(repository: &Repository, unit: &UnitView) -> Result<String, Failure> {

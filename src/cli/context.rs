@@ -217,6 +217,18 @@ pub fn draw(diagnostic: impl miette::Diagnostic + Send + Sync + 'static) {
     tell(&format!("{:?}", miette::Report::new(diagnostic)));
 }
 
+/// Writes a file and makes the folders above it.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let folder = path.parent().expect("a file lies in a folder");
+    crate::fault::point("cli.file")
+        .and_then(|()| std::fs::create_dir_all(folder))
+        .and_then(|()| std::fs::write(path, bytes))
+        .map_err(|error| Failure::io("write", path, &error))
+}
+
 /// Writes a line to standard error.
 pub fn tell(text: &str) {
     // A person who closed standard error does not want to be told.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::context::{Context, Environment, Screen, println};
+use super::context::{Context, Environment, Screen, println, write_file};
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::git::{self, Identity};
@@ -84,10 +84,7 @@ pub(super) fn perform(environment: &Environment, args: &Args, screen: Screen) ->
 
 fn write_files(folder: &Path) -> Result<(), Failure> {
     for (name, text) in FILES {
-        let path = folder.join(name);
-        let parent = path.parent().expect("every file is in the folder");
-        std::fs::create_dir_all(parent).map_err(|error| Failure::io("make", parent, &error))?;
-        std::fs::write(&path, text).map_err(|error| Failure::io("write", &path, &error))?;
+        write_file(&folder.join(name), text.as_bytes())?;
     }
     use std::os::unix::fs::PermissionsExt;
     let program = folder.join("bin/textkit");

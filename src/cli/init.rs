@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::context::{Context, println};
+use super::context::{Context, println, write_file};
 use super::exit::Exit;
 use super::failure::Failure;
 
@@ -58,12 +58,10 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let agent = AGENTS
         .iter()
         .find(|(program, _)| context.environment.is_on_path(program));
-    write(
-        &path,
-        &file_text(root, &target, test, agent.map(|(_, argv)| *argv)),
-    )?;
+    let text = file_text(root, &target, test, agent.map(|(_, argv)| *argv));
+    write_file(&path, text.as_bytes())?;
     let schema = serde_json::to_string_pretty(&crate::spec::schema()).expect("a schema serialises");
-    write(&root.join(SCHEMA), &(schema + "\n"))?;
+    write_file(&root.join(SCHEMA), (schema + "\n").as_bytes())?;
     println(&format!(
         "{} is written, with its schema for editors in {SCHEMA}.",
         args.file.display()
@@ -82,14 +80,6 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
         args.file.display()
     ));
     Ok(Exit::Done)
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::io("write", path, &error);
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
-    std::fs::write(path, text).map_err(failed)
 }
 
 fn file_text(root: &Path, target: &str, test: Option<&str>, agent: Option<&str>) -> String {

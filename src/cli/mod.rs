@@ -173,6 +173,11 @@ pub fn main() -> ExitCode {
 
 fn perform(cli: Cli) -> Result<Exit, Failure> {
     let environment = Environment::read()?;
+    #[cfg(debug_assertions)]
+    if let Some(text) = environment.var(crate::fault::VARIABLE) {
+        let refused = |why| Failure::new(Exit::Usage, "fault", why);
+        crate::fault::arm(text).map_err(refused)?;
+    }
     let screen = |json: bool| Screen::new(&environment, cli.color, json);
     set_error_style(screen(false));
     let here = || Context::discover(environment.clone());

@@ -14,6 +14,7 @@ use super::invoke::nul_ended;
 use super::objects::MODE_SUBMODULE;
 use super::repository::Repository;
 use super::{Error, Result};
+use crate::fault;
 use crate::id::Oid;
 
 impl Repository {
@@ -57,9 +58,12 @@ impl Repository {
     /// Writes the new files as the person's settings want them, in a directory of their own.
     fn stage(&self, checkout: &Path, to: &Oid, write: &[&PathState]) -> Result<tempfile::TempDir> {
         let parent = self.own_dir()?;
-        let stage = tempfile::Builder::new()
-            .prefix(super::inspect::STAGE_PREFIX)
-            .tempdir_in(&parent)
+        let stage = fault::point("follow.stage")
+            .and_then(|()| {
+                tempfile::Builder::new()
+                    .prefix(super::inspect::STAGE_PREFIX)
+                    .tempdir_in(&parent)
+            })
             .map_err(Error::io("make a directory in", &parent))?;
         let files: Vec<&str> = write
             .iter()
@@ -131,7 +135,7 @@ impl Repository {
 /// Removes a file and the directories that are empty without it.
 fn remove_file(top: &Path, path: &str) -> Result<()> {
     let full = top.join(path);
-    match fs::remove_file(&full) {
+    match fault::point("follow.remove").and_then(|()| fs::remove_file(&full)) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(Error::Io {
                 action: "remove",
@@ -165,7 +169,7 @@ fn place(top: &Path, stage: &Path, state: &PathState) -> Result<()> {
         // Its files are gone by now; what is left are empty directories.
         remove_empty(&full)?;
     }
-    match fs::rename(&staged, &full) {
+    match fault::point("follow.place").and_then(|()| fs::rename(&staged, &full)) {
         Err(error) if error.kind() == ErrorKind::CrossesDevices => {
             let beside = beside(&full);
             copy(&staged, &beside).map_err(Error::io("write", &beside))?;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Error, Result};
+#[cfg(debug_assertions)]
+use crate::fault;
 use crate::process::exec::{self, Exec, ExecOutput};
 
 /// Longest run of one git command; a checkout of a very large repository is the slowest there is.
@@ -80,6 +82,36 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("GIT_ASKPASS", "false"),
     ("SSH_ASKPASS", "false"),
 ];
+
+/// Commands that write, with the option that makes them, and the name of the failpoint before each.
+#[cfg(debug_assertions)]
+const WRITING: &[(&str, &str, &str)] = &[
+    ("checkout-index", "", "git.checkout-index"),
+    ("config", "true", "git.config"),
+    ("hash-object", "-w", "git.hash-object"),
+    ("merge-tree", "", "git.merge-tree"),
+    ("read-tree", "", "git.read-tree"),
+    ("reset", "", "git.reset"),
+    ("update-index", "", "git.update-index"),
+    ("update-ref", "--create-reflog", "git.update-ref.target"),
+    ("update-ref", "", "git.update-ref"),
+    ("worktree", "add", "git.worktree-add"),
+    ("write-tree", "", "git.write-tree"),
+];
+
+/// The failpoint before a command, if it writes.
+#[cfg(debug_assertions)]
+fn writing(args: &[OsString]) -> Option<&'static str> {
+    let words = match args {
+        [first, _, rest @ ..] if first == "-C" => rest,
+        all => all,
+    };
+    let (command, options) = words.split_first()?;
+    let row = WRITING.iter().find(|(name, option, _)| {
+        command == name && (option.is_empty() || options.iter().any(|o| o == option))
+    });
+    row.map(|(.., name)| *name)
+}
 
 /// Whose configuration applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,6 +228,8 @@ impl Invoker {
 
     /// Runs a command whatever its exit status; only a command that cannot be run is an error.
     pub(super) fn run(&self, call: &Call) -> Result<ExecOutput> {
+        #[cfg(debug_assertions)]
+        self.pass_point(call)?;
         let mut args: Vec<OsString> = vec!["--no-pager".into()];
         if let Some(tree) = &call.attributes_from {
             args.push(format!("--attr-source={tree}").into());
@@ -213,6 +247,22 @@ impl Invoker {
         .map_err(|source| Error::Run {
             command: call.describe(),
             source,
+        })
+    }
+
+    /// The failpoint before a command that writes.
+    #[cfg(debug_assertions)]
+    fn pass_point(&self, call: &Call) -> Result<()> {
+        let Some(name) = writing(&call.args) else {
+            return Ok(());
+        };
+        fault::point(name).map_err(|source| Error::Run {
+            command: call.describe(),
+            source: exec::ExecError::Start {
+                program: self.program.clone(),
+                cwd: call.cwd.clone(),
+                source,
+            },
         })
     }
 

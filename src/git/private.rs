@@ -14,6 +14,7 @@ use super::objects::{commit_text, person_line};
 use super::repository::{Identity, Repository, write_git_dir};
 use super::worktree::real_path;
 use super::{Error, Result};
+use crate::fault;
 use crate::id::Oid;
 
 /// The date of commits that are nobody's: 2000-01-01. A date of zero confuses tools.
@@ -72,7 +73,9 @@ impl Repository {
             }
         };
         let head = private.join("HEAD");
-        fs::write(&head, format!("{commit}\n")).map_err(Error::io("write", &head))?;
+        fault::point("git.private-head")
+            .and_then(|()| fs::write(&head, format!("{commit}\n")))
+            .map_err(Error::io("write", &head))?;
         point_at(&worktree, &private)?;
         let call = git(Call::new(&worktree, Whose::Nobody))
             .attributes_from(commit.as_str())
@@ -89,7 +92,9 @@ impl Repository {
             .to_vec();
         line.push(b'\n');
         let file = private.join("objects/info/alternates");
-        fs::write(&file, line).map_err(Error::io("write", &file))?;
+        fault::point("git.alternates")
+            .and_then(|()| fs::write(&file, line))
+            .map_err(Error::io("write", &file))?;
         if self.is_shallow() {
             let (from, to) = (self.common_dir().join("shallow"), private.join("shallow"));
             fs::copy(&from, &to).map_err(Error::io("write", &to))?;
@@ -128,6 +133,10 @@ fn point_at(worktree: &Path, private: &Path) -> Result<()> {
     line.extend_from_slice(private.as_os_str().as_bytes());
     line.push(b'\n');
     let (fresh, place) = (worktree.join(".git.new"), worktree.join(".git"));
-    fs::write(&fresh, line).map_err(Error::io("write", &fresh))?;
-    fs::rename(&fresh, &place).map_err(Error::io("write", &place))
+    fault::point("git.link")
+        .and_then(|()| fs::write(&fresh, line))
+        .map_err(Error::io("write", &fresh))?;
+    fault::point("git.link.rename")
+        .and_then(|()| fs::rename(&fresh, &place))
+        .map_err(Error::io("write", &place))
 }

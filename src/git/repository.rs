@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::invoke::{Call, Invoker, UserEnvironment, Whose, nul_items, path_of};
 use super::{Error, MINIMUM, Result};
+use crate::fault;
 use crate::id::Oid;
 
 /// A repository, seen from one of its worktrees. Cheap to clone; may be used from many threads at once.
@@ -326,9 +327,8 @@ fn excludes(invoker: &Invoker, root: &Path) -> Result<Option<PathBuf>> {
 
 /// The least that git takes for a git directory.
 fn neutral_directory(parent: &Path) -> Result<TempDir> {
-    let directory = tempfile::Builder::new()
-        .prefix(NEUTRAL_PREFIX)
-        .tempdir_in(parent)
+    let directory = fault::point("git.neutral")
+        .and_then(|()| tempfile::Builder::new().prefix(NEUTRAL_PREFIX).tempdir_in(parent))
         .map_err(Error::io("make a directory in", parent))?;
     let config =
         "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n\tsymlinks = true\n";
@@ -339,7 +339,9 @@ fn neutral_directory(parent: &Path) -> Result<TempDir> {
 /// Leaves in `directory` whose it is. The lock is taken before the file has its name, so nobody sees it without.
 fn own(directory: &Path, common_dir: &Path) -> Result<File> {
     let (new, path) = (directory.join("owner.new"), directory.join(OWNER_FILE));
-    fs::write(&new, common_dir.as_os_str().as_bytes()).map_err(Error::io("write", &new))?;
+    fault::point("git.owner")
+        .and_then(|()| fs::write(&new, common_dir.as_os_str().as_bytes()))
+        .map_err(Error::io("write", &new))?;
     let file = File::open(&new).map_err(Error::io("open", &new))?;
     // Where locks do not work nobody else gets it either, and the directory is never taken for abandoned.
     drop(file.lock());
@@ -349,13 +351,16 @@ fn own(directory: &Path, common_dir: &Path) -> Result<File> {
 
 /// Makes a git directory with this `HEAD` and configuration and without any template.
 pub(super) fn write_git_dir(path: &Path, head: &str, config: &str) -> Result<()> {
+    fault::point("git.directory").map_err(Error::io("make", path))?;
     for below in ["objects/info", "objects/pack", "refs/heads", "refs/tags", "info"] {
         let directory = path.join(below);
         fs::create_dir_all(&directory).map_err(Error::io("make", &directory))?;
     }
     for (name, text) in [("HEAD", head), ("config", config)] {
         let file = path.join(name);
-        fs::write(&file, text).map_err(Error::io("write", &file))?;
+        fault::point("git.directory.file")
+            .and_then(|()| fs::write(&file, text))
+            .map_err(Error::io("write", &file))?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::invoke::{Call, nul_ended, nul_items, path_of};
 use super::objects::{MODE_LINK, MODE_SUBMODULE, TreeEntry, own, raw, unreadable};
 use super::repository::Repository;
 use super::{Error, Result};
+use crate::fault;
 use crate::id::Oid;
 
 /// Most bytes of paths that a worktree may have beside the base's before it is refused as too many files.
@@ -90,9 +91,13 @@ impl Repository {
         limits: &SnapshotLimits,
         skip: &[String],
     ) -> Result<Taken> {
-        let scratch = tempfile::Builder::new()
-            .prefix("pipeline-tree-")
-            .tempdir_in(self.scratch_root()?)
+        let place = self.scratch_root()?;
+        let scratch = fault::point("snapshot.directory")
+            .and_then(|()| {
+                tempfile::Builder::new()
+                    .prefix("pipeline-tree-")
+                    .tempdir_in(place)
+            })
             .map_err(Error::io("make a directory for", worktree))?;
         let snapshot = Snapshot {
             repository: self,
@@ -268,7 +273,9 @@ impl Snapshot<'_> {
             let file = ground.join(&rule.path);
             let directory = file.parent().expect("it is below `ground`");
             fs::create_dir_all(directory).map_err(Error::io("make", directory))?;
-            fs::write(&file, blob.content()).map_err(Error::io("write", &file))?;
+            fault::point("snapshot.rules")
+                .and_then(|()| fs::write(&file, blob.content()))
+                .map_err(Error::io("write", &file))?;
         }
         let call = self
             .repository

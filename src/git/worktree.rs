@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::invoke::{nul_items, path_of};
 use super::repository::Repository;
 use super::{Error, Result};
+use crate::fault;
 use crate::id::Oid;
 
 /// One registered worktree.
@@ -63,8 +64,10 @@ impl Repository {
         if path == self.main_root() || path == self.common_dir() {
             return Err(Error::NotAWorktree(path));
         }
+        fault::point("worktree.remove").map_err(Error::io("remove", &path))?;
         remove_tree(&path)?;
         for registration in self.registrations_of(&path)? {
+            fault::point("worktree.forget").map_err(Error::io("remove", &registration))?;
             remove_tree(&registration)?;
         }
         Ok(())

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::wire::{self, End, Message, Order};
 use super::{ActivityLine, Command, GRACE, MARKER_VARIABLE, ProcessEnd, SUPERVISE_VERB, table};
+use crate::fault;
 use crate::port::{Ended, Stop};
 
 /// The supervisors that are alive. Global, because what it guards is: a process is or is not a child of this one.
@@ -82,6 +83,8 @@ impl Launch {
             Ok(started) => started,
             Err(sentence) => return without_start(Ended::Infrastructure(sentence)),
         };
+        // Nothing is written at this moment that could fail.
+        drop(fault::point("process.started"));
         let end = converse(&mut child, stop.clone(), activity).await;
         let status = child.wait().await;
         drop(registration);
@@ -107,6 +110,8 @@ impl Launch {
             wall_ms: wire::millis(command.wall_max),
             idle_ms: wire::millis(command.idle_max),
             grace_ms: wire::millis(self.grace),
+            #[cfg(debug_assertions)]
+            fault: fault::hand_over(&[wire::LOG_POINT, wire::END_POINT]),
         }
     }
 
@@ -143,6 +148,7 @@ impl Launch {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
+        fault::point("process.start")?;
         // Held over the start, so that whoever sees the new process in the table also finds it registered.
         let mut living = supervisors();
         let child = command.spawn()?;
@@ -165,6 +171,7 @@ impl Drop for Registration {
 }
 
 fn write_order(scratch: &Path, order: &Order) -> io::Result<()> {
+    fault::point("process.order")?;
     for stale in [wire::END_FILE, wire::ORDER_FILE] {
         match fs::remove_file(scratch.join(stale)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

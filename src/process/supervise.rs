@@ -22,6 +22,7 @@ use rustix::process::{
 use super::capture::Capture;
 use super::table::{self, SWEEP_MAX};
 use super::wire::{self, End, Message, Order};
+use crate::fault;
 use crate::port::Ended;
 
 /// Least time between two lines of activity, and the longest sleep of the loop.
@@ -68,7 +69,12 @@ type Outcome = (Ended, u32, u64);
 fn supervise(spec: &Path) -> Result<Outcome, Ended> {
     isolate().map_err(|error| infrastructure("the supervisor could not isolate itself", &error))?;
     let order = take_order(spec)?;
-    let capture = Capture::open(&order.log, order.log_bytes_max).map_err(|error| {
+    #[cfg(debug_assertions)]
+    if let Some(text) = &order.fault {
+        fault::arm(text).map_err(Ended::Infrastructure)?;
+    }
+    let log = fault::point(wire::LOG_POINT).and_then(|()| Capture::open(&order.log, order.log_bytes_max));
+    let capture = log.map_err(|error| {
         infrastructure(
             &format!("the log {} cannot be opened", order.log.display()),
             &error,

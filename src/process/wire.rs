@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ProcessEnd;
+use crate::fault;
 use crate::port::Ended;
 
 /// The version of [`Order`] and [`End`]. Engine and supervisor are the same binary, so another version means that
@@ -46,6 +47,9 @@ pub(super) struct Order {
     pub(super) wall_ms: u64,
     pub(super) idle_ms: u64,
     pub(super) grace_ms: u64,
+    /// What the supervisor is to be armed with.
+    #[cfg(debug_assertions)]
+    pub(super) fault: Option<String>,
 }
 
 /// What came of it.
@@ -57,6 +61,11 @@ pub(super) struct End {
     pub(super) killed_descendants: u32,
     pub(super) output_bytes: u64,
 }
+
+/// The failpoint before the log is opened.
+pub(super) const LOG_POINT: &str = "supervisor.log";
+/// The failpoint before the end is written.
+pub(super) const END_POINT: &str = "supervisor.end";
 
 /// A line from the supervisor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -93,6 +102,7 @@ pub(super) fn millis(duration: Duration) -> u64 {
 
 /// Writes `value` to `path` so that a reader sees all of it or nothing, also after a power failure.
 pub(super) fn write_whole<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    fault::point(END_POINT)?;
     let aside = path.with_extension("tmp");
     match fs::remove_file(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use crate::fault;
 
 /// Stands in the names of what was moved out of the way.
 pub(super) const ASIDE: &str = ".bad-";
@@ -25,19 +26,26 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
 
 /// Makes a directory with its parents; there is nothing wrong with one that exists.
 pub(super) fn make_dir(dir: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(dir).map_err(|source| StoreError::io("make the directory", dir, source))
+    fault::point("store.directory")
+        .and_then(|()| fs::create_dir_all(dir))
+        .map_err(|source| StoreError::io("make the directory", dir, source))
 }
 
 /// Puts `bytes` at `path` so that at any instant the file is either absent, as it was, or complete.
 pub(super) fn write_aside(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let mut aside = PathBuf::from(path);
     aside.as_mut_os_string().push(".new");
-    let written = File::create(&aside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        sync(&file)
-    });
+    let written = fault::point("store.file")
+        .and_then(|()| File::create(&aside))
+        .and_then(|mut file| {
+            fault::torn("store.file.torn", &mut file, bytes)?;
+            file.write_all(bytes)?;
+            sync(&file)
+        });
     written.map_err(|source| StoreError::io("write", &aside, source))?;
-    fs::rename(&aside, path).map_err(|source| StoreError::io("put in place", path, source))?;
+    fault::point("store.file.rename")
+        .and_then(|()| fs::rename(&aside, path))
+        .map_err(|source| StoreError::io("put in place", path, source))?;
     sync_dir(path.parent().expect("a file of the store lies in a directory"))
 }
 
@@ -64,7 +72,9 @@ pub(super) fn set_aside(path: &Path, stamp: &str) -> Result<PathBuf, StoreError>
         .map(name_of)
         .find(|name| !name.exists())
         .expect("some number is free");
-    fs::rename(path, &aside).map_err(|source| StoreError::io("set aside", path, source))?;
+    fault::point("store.set-aside")
+        .and_then(|()| fs::rename(path, &aside))
+        .map_err(|source| StoreError::io("set aside", path, source))?;
     Ok(aside)
 }
 
@@ -85,7 +95,7 @@ pub(super) fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Removes a directory with everything in it; one that is not there is fine.
 pub(super) fn remove_dir(dir: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(dir) {
+    match fault::point("store.remove").and_then(|()| fs::remove_dir_all(dir)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", dir, error)),
         Ok(()) | Err(_) => Ok(()),
     }

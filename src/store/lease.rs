@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::{Home, StoreError, disk};
+use crate::fault;
 
 /// Longest text taken from the lock file, in bytes.
 const HOLDER_BYTES_MAX: u64 = 4096;
@@ -88,7 +89,8 @@ impl StoreLease {
             Err(errno) => return Err(StoreError::io("lock", &path, errno.into()).into()),
         }
         let text = serde_json::to_vec(holder).expect("a holder is plain data");
-        file.set_len(0)
+        fault::point("lease.text")
+            .and_then(|()| file.set_len(0))
             .and_then(|()| file.write_all(&text))
             .map_err(|source| StoreError::io("write the holder into", &path, source))?;
         Ok(Self {

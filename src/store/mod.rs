@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::event::{Event, FORMAT, Record};
+use crate::fault;
 use crate::id::RunId;
 pub use journal::Reading;
 pub use lease::{Holder, LeaseError, StoreLease, holder};
@@ -309,7 +310,9 @@ impl Store {
         disk::make_dir(&making)?;
         disk::write_aside(&making.join("frozen.json"), frozen)?;
         disk::write_aside(&making.join("journal.jsonl"), lines)?;
-        fs::rename(&making, &place).map_err(|source| StoreError::io("put in place", &place, source))?;
+        fault::point("store.run")
+            .and_then(|()| fs::rename(&making, &place))
+            .map_err(|source| StoreError::io("put in place", &place, source))?;
         disk::sync_dir(&self.home.runs_dir())?;
         disk::sync_dir(self.home.root())?;
         let segment = open_segment(&self.home.journal(run), seq, lines.len() as u64)?;
@@ -326,9 +329,8 @@ impl Store {
         let records = scan.reading.records;
         let segment = open_segment(&path, records.len() as u64, scan.bytes_good)?;
         if scan.reading.torn {
-            segment
-                .file
-                .set_len(scan.bytes_good)
+            fault::point("journal.cut")
+                .and_then(|()| segment.file.set_len(scan.bytes_good))
                 .and_then(|()| disk::sync(&segment.file))
                 .map_err(|source| StoreError::io("cut the torn line from", &path, source))?;
             self.notes.push(format!(
@@ -364,7 +366,9 @@ impl Store {
             self.home.run_dir(run),
             self.home.runs_dir().join(format!("{LEAVING}{run}")),
         );
-        fs::rename(&place, &leaving).map_err(|source| StoreError::io("move", &place, source))?;
+        fault::point("store.run.leaving")
+            .and_then(|()| fs::rename(&place, &leaving))
+            .map_err(|source| StoreError::io("move", &place, source))?;
         disk::sync_dir(&self.home.runs_dir())?;
         for doomed in [self.home.logs(run), leaving] {
             disk::remove_dir(&doomed)?;
@@ -500,13 +504,17 @@ fn append(segment: &mut Segment, path: &Path, lines: &[u8]) -> Result<(), StoreE
         let why = format!("it has {found} bytes where {} were written", segment.bytes);
         return Err(StoreError::corrupt(path, 0, why));
     }
-    segment
-        .file
-        .write_all(lines)
-        .and_then(|()| disk::sync(&segment.file))
-        .map_err(|source| StoreError::io("append to", path, source))?;
+    write_lines(&mut segment.file, lines).map_err(|source| StoreError::io("append to", path, source))?;
     segment.bytes += lines.len() as u64;
     Ok(())
+}
+
+fn write_lines(file: &mut File, lines: &[u8]) -> io::Result<()> {
+    fault::point("journal.append")?;
+    fault::torn("journal.append.torn", file, lines)?;
+    file.write_all(lines)?;
+    fault::point("journal.sync")?;
+    disk::sync(file)
 }
 
 /// The names in a directory; one that does not exist has none.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::{StoreError, disk};
+use crate::fault;
 use crate::id::RunId;
 
 /// Which collection a row belongs to.
@@ -181,6 +182,7 @@ impl Rows {
     /// Opens and checks every seal. sled panics on some damage, which is an answer like any other here.
     fn try_open(path: &Path) -> Result<Self, String> {
         let opened = catch_unwind(AssertUnwindSafe(|| {
+            fault::point("rows.open").map_err(|error| format!("it does not open: {error}"))?;
             let db = open_patiently(path).map_err(|error| format!("it does not open: {error}"))?;
             let seals = verified_seals(&db)?;
             Ok(Self {
@@ -216,7 +218,10 @@ impl Rows {
             }
         }
         batch.insert(seal_key(&name), encode_seal(&seal));
-        self.db.apply_batch(batch).map_err(|e| self.failed(&e))?;
+        let apply = |()| self.db.apply_batch(batch).map_err(|e| self.failed(&e));
+        fault::point("rows.apply")
+            .map_err(|e| self.failed(&e.into()))
+            .and_then(apply)?;
         self.db.flush().map_err(|e| self.failed(&e))?;
         self.seals.insert(name, seal);
         Ok(())

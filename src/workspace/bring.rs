@@ -148,6 +148,7 @@ fn leaves(path: &Path, target: &Path) -> bool {
 
 /// Copies a file's content and mode, sharing its blocks where the file system can.
 fn clone_file(from: &Path, to: &Path) -> io::Result<()> {
+    crate::fault::point("workspace.copy")?;
     let source = File::open(from)?;
     let mode = source.metadata()?.permissions().mode() & 0o777;
     let mut copy = OpenOptions::new()

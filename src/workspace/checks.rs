@@ -149,6 +149,7 @@ fn result(check: &Check, outcome: CheckOutcome, tail: String) -> CheckResult {
 
 /// Says in the log which check follows; where its output begins.
 fn begin(log: &Path, check: &Check) -> io::Result<u64> {
+    crate::fault::point("workspace.log")?;
     let mut file = OpenOptions::new()
         .append(true)
         .create(true)

@@ -60,6 +60,7 @@ impl Note {
 
     /// Leaves it in the attempt's directory.
     pub(super) fn write(&self, place: &Place) -> io::Result<()> {
+        crate::fault::point("workspace.note")?;
         fs::write(place.scratch.join(NOTE_FILE), serde_json::to_vec(self)?)
     }
 

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, openat};
 
+use crate::fault;
 use crate::id::{AttemptKey, RunId};
 use crate::process::plain_text;
 
@@ -69,7 +70,9 @@ impl Place {
         let mut tries = 0;
         loop {
             private_directories(parent)?;
-            match DirBuilder::new().mode(0o700).create(&self.root) {
+            let made =
+                fault::point("place.make").and_then(|()| DirBuilder::new().mode(0o700).create(&self.root));
+            match made {
                 Ok(()) => break,
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tries < CREATE_RETRIES => tries += 1,
                 Err(error) => return Err(error),
@@ -84,16 +87,19 @@ impl Place {
     }
 
     fn fill(&self) -> io::Result<OwnedFd> {
+        fault::point("place.fill")?;
         for directory in [&self.context, &self.out, &self.tmp, &self.agent, &self.scratch] {
             DirBuilder::new().mode(0o700).create(directory)?;
         }
         let out = open_no_follow(&self.out)?;
+        fault::point("place.additions")?;
         File::create(self.out.join(ADDITIONS_FILE))?;
         Ok(out)
     }
 
     /// Removes the attempt's directory, and those of its unit and run when they became empty.
     pub(super) fn remove(&self) -> io::Result<()> {
+        fault::point("place.remove")?;
         remove_tree(&self.root)?;
         for directory in self.root.ancestors().skip(1).take(2) {
             // Not empty: somebody else is there.
@@ -117,6 +123,10 @@ pub(super) fn open_directory(directory: &Path) -> Option<OwnedFd> {
 
 /// Makes a directory with its parents for this user alone.
 pub(super) fn private_directories(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fault::point("workspace.directory")?;
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
@@ -131,6 +141,7 @@ pub(super) fn write_read_only(root: &Path, path: &Path, content: &[u8], mode: u3
     }
     let file = root.join(path);
     private_directories(file.parent().expect("a file is in a directory"))?;
+    fault::point("workspace.file")?;
     OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -9,6 +9,7 @@ const LINES_MAX: usize = 700;
 /// What each module may use of the crate. A module may always use itself.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("id", &[]),
+    ("fault", &[]),
     ("spec", &["id"]),
     ("dag", &["id", "spec"]),
     ("event", &["id", "spec"]),
@@ -18,10 +19,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("run", &["id", "spec", "dag", "event", "policy", "unit", "queue"]),
     ("port", &["id", "spec", "event"]),
     ("clock", &["port"]),
-    ("process", &["id", "port"]),
-    ("git", &["id", "spec", "event", "port", "process"]),
-    ("store", &["id", "spec", "event", "port"]),
-    ("workspace", &["id", "spec", "event", "port", "process", "git"]),
+    ("process", &["id", "fault", "port"]),
+    ("git", &["id", "fault", "spec", "event", "port", "process"]),
+    ("store", &["id", "fault", "spec", "event", "port"]),
+    (
+        "workspace",
+        &["id", "fault", "spec", "event", "port", "process", "git"],
+    ),
     ("agent", &["id", "spec", "event", "port"]),
     (
         "engine",
@@ -47,6 +51,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "id",
+            "fault",
             "spec",
             "dag",
             "event",
