@@ -5,13 +5,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::checkout::Entry;
 use super::invoke::nul_items;
-use super::repository::{NEUTRAL_PREFIX, OWNER_FILE, Repository};
+use super::repository::{Repository, neutral_prefix};
 use super::{Error, Result};
 use crate::id::Oid;
 
@@ -144,29 +143,32 @@ impl Repository {
     pub fn abandoned_directories(&self) -> Vec<PathBuf> {
         let own = self.common_dir().join("pipeline");
         let mut found = directories_of(&own, STAGE_PREFIX);
-        let elsewhere = directories_of(self.temporary_root(), NEUTRAL_PREFIX);
-        found.extend(elsewhere.into_iter().filter(|path| self.is_abandoned(path)));
+        let prefix = neutral_prefix(self.common_dir());
+        let elsewhere = prefix.map(|prefix| directories_of(self.temporary_root(), &prefix));
+        let elsewhere = elsewhere.unwrap_or_default().into_iter();
+        found.extend(elsewhere.filter(|path| lock_of_abandoned(path).is_some()));
         found.sort();
         found
     }
 
-    /// Whether a directory like our neutral one belonged to a process of this repository that is gone.
-    fn is_abandoned(&self, directory: &Path) -> bool {
-        let mine = fs::symlink_metadata(directory)
-            .is_ok_and(|data| data.is_dir() && data.uid() == rustix::process::geteuid().as_raw());
-        let path = directory.join(OWNER_FILE);
-        let of_this = mine
-            && fs::read(&path).is_ok_and(|text| OsStr::from_bytes(&text) == self.common_dir().as_os_str());
-        of_this && File::open(&path).is_ok_and(|file| file.try_lock().is_ok())
-    }
-
-    /// Removes one of [`Self::abandoned_directories`].
+    /// Removes one of [`Self::abandoned_directories`]; one that somebody has taken since is left.
     ///
     /// # Errors
     /// When it cannot be removed.
     pub fn remove_abandoned(&self, directory: &Path) -> Result<()> {
+        let Some(_lock) = lock_of_abandoned(directory) else {
+            return Ok(());
+        };
         fs::remove_dir_all(directory).map_err(Error::io("remove", directory))
     }
+}
+
+/// The lock of a directory of ours that no process holds any more.
+fn lock_of_abandoned(directory: &Path) -> Option<File> {
+    let data = fs::symlink_metadata(directory).ok()?;
+    let mine = data.is_dir() && data.uid() == rustix::process::geteuid().as_raw();
+    let file = File::open(directory).ok().filter(|_| mine)?;
+    file.try_lock().is_ok().then_some(file)
 }
 
 fn locks_below(directory: &Path, found: &mut Vec<PathBuf>) {

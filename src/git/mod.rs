@@ -15,8 +15,8 @@
 //!
 //! Locks, both in `<common>/pipeline/`: `worktrees.lock` is waited for, held while a worktree is registered or
 //! removed; `target-<hash>.lock` is tried, held as long as a [`TargetLock`] lives. Neither is held while the other
-//! is asked for. A [`Repository`] that has made its neutral directory holds the lock of `owner` in it as long as it
-//! lives; nobody else waits for that, it only says that the directory is in use.
+//! is asked for. A [`Repository`] that has made its neutral directory holds the lock of it as long as it lives; nobody
+//! else waits for that, it only says that the directory is in use.
 
 mod checkout;
 mod diff;

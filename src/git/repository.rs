@@ -40,11 +40,6 @@ struct Neutral {
     _owner: File,
 }
 
-/// How the name of every neutral directory begins.
-pub(super) const NEUTRAL_PREFIX: &str = "pipeline-git-";
-/// The file in it that its owner holds a lock on; it names the repository.
-pub(super) const OWNER_FILE: &str = "owner";
-
 /// Who a commit is by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -183,8 +178,7 @@ impl Repository {
         if let Some(neutral) = self.inner.neutral.get() {
             return Ok(neutral.directory.path());
         }
-        let directory = neutral_directory(&self.inner.temporary_root)?;
-        let owner = own(directory.path(), self.common_dir())?;
+        let (directory, owner) = neutral_directory(&self.inner.temporary_root, self.common_dir())?;
         let made = Neutral {
             directory,
             _owner: owner,
@@ -325,28 +319,38 @@ fn excludes(invoker: &Invoker, root: &Path) -> Result<Option<PathBuf>> {
         .filter(|path| path.is_file()))
 }
 
-/// The least that git takes for a git directory.
-fn neutral_directory(parent: &Path) -> Result<TempDir> {
-    let directory = fault::point("git.neutral")
-        .and_then(|()| tempfile::Builder::new().prefix(NEUTRAL_PREFIX).tempdir_in(parent))
-        .map_err(Error::io("make a directory in", parent))?;
+/// The least that git takes for a git directory, locked by this process. Who finds it unlocked, even half made, may
+/// remove it while it holds the lock; so it is looked at again once the lock is ours.
+fn neutral_directory(parent: &Path, common_dir: &Path) -> Result<(TempDir, File)> {
+    let prefix = neutral_prefix(common_dir)?;
+    let (directory, owner) = loop {
+        let directory = fault::point("git.neutral")
+            .and_then(|()| tempfile::Builder::new().prefix(&prefix).tempdir_in(parent))
+            .map_err(Error::io("make a directory in", parent))?;
+        match File::open(directory.path()) {
+            Ok(owner) => {
+                // Where locks do not work nobody else gets it either, and the directory is never taken for abandoned.
+                drop(owner.lock());
+                if directory.path().exists() {
+                    break (directory, owner);
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("open", directory.path())(error)),
+        }
+    };
     let config =
         "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n\tsymlinks = true\n";
     write_git_dir(directory.path(), "ref: refs/heads/none\n", config)?;
-    Ok(directory)
+    Ok((directory, owner))
 }
 
-/// Leaves in `directory` whose it is. The lock is taken before the file has its name, so nobody sees it without.
-fn own(directory: &Path, common_dir: &Path) -> Result<File> {
-    let (new, path) = (directory.join("owner.new"), directory.join(OWNER_FILE));
-    fault::point("git.owner")
-        .and_then(|()| fs::write(&new, common_dir.as_os_str().as_bytes()))
-        .map_err(Error::io("write", &new))?;
-    let file = File::open(&new).map_err(Error::io("open", &new))?;
-    // Where locks do not work nobody else gets it either, and the directory is never taken for abandoned.
-    drop(file.lock());
-    fs::rename(&new, &path).map_err(Error::io("write", &path))?;
-    Ok(file)
+/// How the names of the neutral directories of one repository begin.
+pub(super) fn neutral_prefix(common_dir: &Path) -> Result<String> {
+    let path = common_dir.as_os_str().as_bytes();
+    let hash = git2::Oid::hash_object(git2::ObjectType::Blob, path)
+        .map_err(super::objects::unreadable("the repository's path"))?;
+    Ok(format!("pipeline-git-{}-", &hash.to_string()[..8]))
 }
 
 /// Makes a git directory with this `HEAD` and configuration and without any template.

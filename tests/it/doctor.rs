@@ -293,19 +293,20 @@ fn temporary_folders_of_what_was_killed_are_told_and_go_with_the_next_run() {
     let world = landed();
     std::fs::create_dir(world.repo.join(".git/pipeline/follow-abc")).unwrap();
     let common = world.repo.join(".git").canonicalize().unwrap();
-    for (name, owner) in [
-        ("pipeline-git-dead", common.to_str().unwrap()),
-        ("pipeline-git-other", "/elsewhere/.git"),
-    ] {
-        let folder = world.base().join("tmp").join(name);
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::write(folder.join("owner"), owner).unwrap();
-    }
+    std::fs::write(world.base().join("path"), common.to_str().unwrap()).unwrap();
+    let hash = world.git(&["hash-object", "--no-filters", "../path"]);
+    let temporary = world.base().join("tmp");
+    let (dead, other) = (
+        format!("pipeline-git-{}-dead", &hash[..8]),
+        "pipeline-git-01234567-other",
+    );
+    std::fs::create_dir(temporary.join(&dead)).unwrap();
+    std::fs::create_dir(temporary.join(other)).unwrap();
     assert_eq!(codes(&world), ["orphan_temporary", "orphan_temporary"]);
     world.expect(&["retry", "api"], 2);
     world.expect(&["clean"], 0);
     assert!(codes(&world).is_empty());
-    assert!(world.base().join("tmp/pipeline-git-other").exists());
+    assert!(temporary.join(other).exists() && !temporary.join(dead).exists());
 }
 
 #[test]
