@@ -89,7 +89,12 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
     refuse_uncommitted_agents(&context.repository, &frozen.pipeline, &target)?;
     let mut store = open_store(context, "run")?;
     match choose_run(context, args, frozen, &target)? {
-        Chosen::Finished(reading) => Ok(tell_finished(&reading)),
+        Chosen::Finished(reading) => {
+            // The engine that finished it may have been killed on its way out.
+            end_orphans(context)?;
+            remove_leftovers(context, &reading.frozen.pipeline);
+            Ok(tell_finished(&reading))
+        }
         Chosen::Continue(reading) => drive(context, args, screen, store, reading.run, &reading.frozen),
         Chosen::Start {
             frozen,

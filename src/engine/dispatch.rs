@@ -123,7 +123,7 @@ impl Engine {
     }
 
     /// Waits until the places of all attempts are gone, and tells of those that are not.
-    async fn finish_discards(&mut self) {
+    pub(super) async fn finish_discards(&mut self) {
         while let Some(done) = self.discards.join_next().await {
             if let Err(sentence) = done.unwrap_or_else(|error| Err(error.to_string())) {
                 self.observer.note(&sentence);

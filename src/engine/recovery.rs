@@ -87,6 +87,8 @@ impl Engine {
                 self.discard(done.place);
             }
         }
+        // What stands after this belongs to nobody, and others may remove it.
+        self.finish_discards().await;
         Ok(())
     }
 
