@@ -26,7 +26,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<Exit, Failure> {
-    let keep = args.older_than.map_or(KEEP, |age| age.unsigned_abs());
+    let keep = args.older_than.map_or(KEEP, jiff::SignedDuration::unsigned_abs);
     // Held to the end: what a running engine owns looks like a leftover to everybody else.
     let mut store = (!args.dry_run)
         .then(|| super::steer::open_store(context, "clean"))
