@@ -110,7 +110,12 @@ impl Copy<'_> {
             }
             return symlink(target, to);
         }
-        clone_file(&from, &to)
+        clone_file(&from, &to).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("{} cannot be written: {error}", to.display()),
+            )
+        })
     }
 
     /// Makes the directories above a file; false when one of them is a link or a file.
