@@ -5,6 +5,7 @@
     reason = "tests start the program and git as a person would, and fail where they stand"
 )]
 
+mod aftermath;
 mod badluck;
 mod crash;
 mod doctor;
@@ -14,6 +15,7 @@ mod landing;
 mod people;
 mod process;
 mod rebuild;
+mod sweep;
 mod tidy;
 mod workspace;
 mod world;

@@ -69,7 +69,16 @@ pub(crate) struct Said {
 impl World {
     /// A repository with one commit on `main`, the scripted agents in `agents/`.
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::in_folder(tempfile::tempdir().unwrap())
+    }
+
+    /// The same in memory where the machine has a file system there: a write costs nothing, and a kill loses none.
+    pub(crate) fn in_memory() -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self::in_folder(folder.unwrap())
+    }
+
+    fn in_folder(folder: TempDir) -> Self {
         let base = folder.path();
         let repo = base.join("repo");
         for name in ["repo", "home", "state", "count", "tmp"] {
@@ -99,6 +108,25 @@ impl World {
     /// The folder everything is in.
     pub(crate) fn base(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Copies everything to `place`, to be brought back by [`World::restore`].
+    pub(crate) fn save(&self, place: &Path) {
+        copy_folder(self.base(), place);
+    }
+
+    /// Makes everything as it was when it was saved, under the same paths.
+    pub(crate) fn restore(&self, place: &Path) {
+        for entry in std::fs::read_dir(self.base()).unwrap() {
+            let path = entry.unwrap().path();
+            // Directories that an attempt was given are read-only.
+            let removed = std::fs::remove_dir_all(&path).or_else(|_| {
+                make_writable(&path);
+                std::fs::remove_dir_all(&path)
+            });
+            removed.unwrap();
+        }
+        copy_folder(place, self.base());
     }
 
     /// Sets a variable for the program.
@@ -190,6 +218,17 @@ impl World {
     /// Runs the program to its end.
     pub(crate) fn pipeline(&self, args: &[&str]) -> Said {
         said(&self.command(args).output().unwrap())
+    }
+
+    /// Runs the program to its end with more variables set.
+    pub(crate) fn pipeline_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Said {
+        said(
+            &self
+                .command(args)
+                .envs(variables.iter().copied())
+                .output()
+                .unwrap(),
+        )
     }
 
     /// Runs the program somewhere else.
@@ -316,4 +355,34 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, below) = (
+            entry.as_ref().unwrap().path(),
+            to.join(entry.unwrap().file_name()),
+        );
+        let data = path.symlink_metadata().unwrap();
+        if data.is_dir() {
+            copy_folder(&path, &below);
+        } else if data.is_symlink() {
+            std::os::unix::fs::symlink(std::fs::read_link(&path).unwrap(), &below).unwrap();
+        } else {
+            std::fs::copy(&path, &below).unwrap();
+        }
+    }
+    let mode = from.metadata().unwrap().permissions();
+    std::fs::set_permissions(to, mode).unwrap();
+}
+
+fn make_writable(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        if entry.file_type().unwrap().is_dir() {
+            make_writable(&entry.path());
+        }
+    }
 }
