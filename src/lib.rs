@@ -11,6 +11,8 @@
 //! L0 core      id · spec · dag · unit · queue · policy · event · run   pure and synchronous
 //! ```
 //!
+//! Beside them lies `fault`: failpoints of debug builds, which whatever writes may use.
+//!
 //! ARCHITECTURE.md tells the rest.
 
 pub mod agent;

@@ -126,20 +126,6 @@ impl Dice {
     }
 }
 
-/// Shows a figure, and leaves it where the test command collects them.
-fn tally(what: &str, count: u64) {
-    println!("{what}: {count}");
-    let Ok(path) = std::env::var("PIPELINE_TEST_TALLY") else {
-        return;
-    };
-    let mut file = std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .unwrap();
-    writeln!(file, "{what}: {count}").unwrap();
-}
-
 #[test]
 fn an_engine_that_is_killed_at_any_persisted_write_is_continued_by_the_same_command() {
     let place: Vec<AtomicU64> = STEPS.iter().map(|_| AtomicU64::new(0)).collect();
@@ -163,7 +149,10 @@ fn an_engine_that_is_killed_at_any_persisted_write_is_continued_by_the_same_comm
             }
         }
     });
-    tally("kill points visited", visited.into_inner());
+    leave(
+        "PIPELINE_TEST_TALLY",
+        &format!("kill points visited: {}", visited.into_inner()),
+    );
 }
 
 #[test]
@@ -204,7 +193,10 @@ fn a_recovery_that_is_killed_too_is_continued_by_the_same_command() {
             })
             .collect()
     });
-    tally("kill pairs", pairs.into_inner());
+    leave(
+        "PIPELINE_TEST_TALLY",
+        &format!("kill pairs: {}", pairs.into_inner()),
+    );
     let known = known.into_inner().unwrap();
     let missed: Vec<String> = failpoints()
         .into_iter()
@@ -264,7 +256,47 @@ fn a_write_that_fails_is_told_or_costs_an_attempt_at_most() {
         );
         Vec::new()
     });
-    tally("failing writes", failed.into_inner());
+    leave(
+        "PIPELINE_TEST_TALLY",
+        &format!("failing writes: {}", failed.into_inner()),
+    );
+}
+
+#[test]
+fn a_release_holds_nothing_of_the_failpoints() {
+    let debug = Path::new(env!("CARGO_BIN_EXE_pipeline"));
+    let release = debug.parent().unwrap().with_file_name("release").join("pipeline");
+    let traces = [
+        "PIPELINE_FAULT",
+        "journal.append.torn",
+        "git.update-ref.target",
+        "supervisor.end",
+    ];
+    let found = |binary: &Path| {
+        let bytes = std::fs::read(binary).unwrap();
+        traces.map(|text| bytes.windows(text.len()).any(|window| window == text.as_bytes()))
+    };
+    assert_eq!(found(debug), [true; 4], "they would be found");
+    if release.exists() {
+        assert_eq!(found(&release), [false; 4], "{traces:?} in {}", release.display());
+    } else {
+        leave(
+            "PIPELINE_TEST_SKIPS",
+            "failpoints in a release: there is no target/release/pipeline",
+        );
+    }
+}
+
+/// Adds a line to the file that a variable of the test command names, if it is set.
+fn leave(variable: &str, line: &str) {
+    println!("{line}");
+    let Ok(path) = std::env::var(variable) else { return };
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .unwrap();
+    writeln!(file, "{line}").unwrap();
 }
 
 #[test]

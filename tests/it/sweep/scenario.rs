@@ -157,6 +157,9 @@ impl Course {
             course.points.push(met.points);
             course.files.push(course.target_files());
             course.check(at, false);
+            for (unit, state) in course.ends(at) {
+                assert_eq!(course.world.unit(&unit)["state"], state.as_str(), "status agrees");
+            }
         }
         course
     }
@@ -255,17 +258,11 @@ impl Course {
 
     /// The units that have ended after a step, and as what.
     fn ends(&self, step: usize) -> BTreeMap<String, String> {
-        let status = self.world.status();
-        let units: BTreeMap<String, String> = status["units"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|unit| (text(&unit["id"]), text(&unit["state"])))
-            .collect();
+        let units = ends(&journal(&self.world));
         let due = STEPS[..=step].iter().flat_map(|step| step.ends);
         let mut ended = BTreeMap::new();
         for (unit, state) in due {
-            let found = units[*unit].clone();
+            let found = units.get(*unit).cloned().unwrap_or_default();
             match *state {
                 "either" => assert!(
                     ["landed", "evicted"].contains(&found.as_str()),
@@ -320,6 +317,20 @@ impl Course {
     }
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().unwrap().to_owned()
+/// How each unit ended, by its last event of that kind.
+fn ends(records: &[Value]) -> BTreeMap<String, String> {
+    let mut ends = BTreeMap::new();
+    for record in records {
+        let state = match record["type"].as_str().unwrap() {
+            "unit_evicted" | "entry_left" => "evicted",
+            "unit_published" => "published",
+            "landed" => "landed",
+            _ => continue,
+        };
+        let many = record["units"].as_array().into_iter().flatten();
+        for unit in many.map(|landed| &landed["unit"]).chain([&record["unit"]]) {
+            ends.extend(unit.as_str().map(|unit| (unit.to_owned(), state.to_owned())));
+        }
+    }
+    ends
 }
