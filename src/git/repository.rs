@@ -1,5 +1,6 @@
 //! Finding a repository and asking it simple things.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -254,22 +255,33 @@ pub(super) fn parse_version(text: &str) -> Option<(u32, u32)> {
 
 /// `--file` reads just this file, without includes, and starts nothing.
 fn refuse_formats(invoker: &Invoker, common_dir: &Path) -> Result<()> {
-    let format_of = |key: &str| -> Result<Option<String>> {
-        let call = Call::new(common_dir, Whose::Nobody)
-            .args(["config", "--file"])
-            .arg(common_dir.join("config"))
-            .args(["--get", key]);
-        let output = invoker.run(&call)?;
-        let text = String::from_utf8_lossy(&output.stdout).trim().to_lowercase();
-        Ok(output.status.success().then_some(text))
+    let call = Call::new(common_dir, Whose::Nobody)
+        .args(["config", "--file"])
+        .arg(common_dir.join("config"));
+    let formats = configured(invoker, call, r"^extensions\.(objectformat|refstorage)$")?;
+    let other_than = |key: &str, usual: &str| {
+        let format = formats.get(key);
+        format.is_some_and(|format| !format.eq_ignore_ascii_case(usual))
     };
-    if format_of("extensions.objectFormat")?.is_some_and(|format| format != "sha1") {
+    if other_than("extensions.objectformat", "sha1") {
         return Err(Error::Sha256(common_dir.to_owned()));
     }
-    if format_of("extensions.refStorage")?.is_some_and(|format| format != "files") {
+    if other_than("extensions.refstorage", "files") {
         return Err(Error::Reftable(common_dir.to_owned()));
     }
     Ok(())
+}
+
+/// The keys that match a pattern, in lower case, each with the value that counts: the last one.
+fn configured(invoker: &Invoker, config: Call, pattern: &str) -> Result<BTreeMap<String, String>> {
+    let output = invoker.run(&config.args(["-z", "--get-regexp", pattern]))?;
+    let pairs = nul_items(&output.stdout).map(|item| {
+        let text = String::from_utf8_lossy(item);
+        // A key without `=` has no value.
+        let (key, value) = text.split_once('\n').unwrap_or((&text, ""));
+        (key.to_lowercase(), value.trim().to_owned())
+    });
+    Ok(pairs.collect())
 }
 
 fn ask_head(invoker: &Invoker, root: &Path) -> Result<Option<Oid>> {
@@ -291,15 +303,16 @@ fn main_root(invoker: &Invoker, common_dir: &Path) -> Result<Option<PathBuf>> {
 }
 
 fn identity(invoker: &Invoker, root: &Path) -> Result<Option<Identity>> {
-    let value_of = |key: &str| -> Result<Option<String>> {
-        let output = invoker.run(&Call::new(root, Whose::Person).args(["config", "--get", key]))?;
-        let text: String = String::from_utf8_lossy(&output.stdout)
-            .chars()
+    let call = Call::new(root, Whose::Person).arg("config");
+    let configured = configured(invoker, call, r"^user\.(name|email)$")?;
+    let value_of = |key: &str| {
+        let clean = configured.get(key)?.chars();
+        let text: String = clean
             .filter(|c| !c.is_control() && !['<', '>'].contains(c))
             .collect();
-        Ok(Some(text.trim().to_owned()).filter(|text| output.status.success() && !text.is_empty()))
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     };
-    let (name, email) = (value_of("user.name")?, value_of("user.email")?);
+    let (name, email) = (value_of("user.name"), value_of("user.email"));
     Ok(name.zip(email).map(|(name, email)| Identity { name, email }))
 }
 
