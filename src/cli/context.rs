@@ -1,5 +1,6 @@
 //! Where a verb stands: the environment, the repository, its runs. The only place that reads the environment.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -438,6 +439,8 @@ pub struct Around<'a> {
     environment: &'a Environment,
     repository: Option<&'a Repository>,
     root: PathBuf,
+    /// Asked for twice.
+    branches: OnceCell<Vec<String>>,
 }
 
 impl crate::spec::Surroundings for Around<'_> {
@@ -457,17 +460,7 @@ impl crate::spec::Surroundings for Around<'_> {
         let Some(repository) = self.repository else {
             return Vec::new();
         };
-        // A branch on which a person repairs a unit is the unit's own and collides with nothing.
-        let repairs: Vec<String> = repository
-            .worktrees()
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|worktree| super::resolve::is_repair(&worktree.path))
-            .filter_map(|worktree| worktree.branch)
-            .collect();
-        let mut branches = repository.branches().unwrap_or_default();
-        branches.retain(|branch| !repairs.contains(branch));
-        branches
+        self.branches.get_or_init(|| foreign_branches(repository)).clone()
     }
 
     fn tracked_paths(&self) -> Vec<String> {
@@ -477,6 +470,21 @@ impl crate::spec::Surroundings for Around<'_> {
         };
         self.repository.and_then(head).unwrap_or_default()
     }
+}
+
+/// The branches that units could collide with.
+fn foreign_branches(repository: &Repository) -> Vec<String> {
+    // A branch on which a person repairs a unit is the unit's own and collides with nothing.
+    let repairs: Vec<String> = repository
+        .worktrees()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|worktree| super::resolve::is_repair(&worktree.path))
+        .filter_map(|worktree| worktree.branch)
+        .collect();
+    let mut branches = repository.branches().unwrap_or_default();
+    branches.retain(|branch| !repairs.contains(branch));
+    branches
 }
 
 /// Reads and judges a pipeline file.
@@ -506,6 +514,7 @@ pub fn load_file(
         environment,
         repository,
         root,
+        branches: OnceCell::new(),
     };
     let defaults = defaults.as_deref().map(|text| (defaults_path, text));
     Ok(LoadedFile {
