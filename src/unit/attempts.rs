@@ -73,6 +73,17 @@ pub(super) struct Tries {
     pub(super) failures: Vec<String>,
     /// No start before.
     pub(super) not_before: Option<Timestamp>,
+    /// The moment from which a back-off counts.
+    pub(super) backs_off_since: Option<Timestamp>,
+}
+
+impl Tries {
+    /// The moment that is waited for; `None` when the next try may start now. A back-off that begins in the future was
+    /// recorded before the clock was set back; it keeps nobody waiting.
+    pub(super) fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        let set_back = self.backs_off_since.is_some_and(|since| since > now);
+        self.not_before.filter(|due| *due > now && !set_back)
+    }
 }
 
 impl State {
@@ -98,6 +109,7 @@ impl State {
         tries.charged.push(cause);
         let charged = u32::try_from(tries.charged.len()).unwrap_or(u32::MAX);
         tries.not_before = at.checked_add(policy::backoff(charged, seed)).ok();
+        tries.backs_off_since = Some(at);
         if let Some(text) = told {
             tries.failures.push(text);
             let surplus = tries.failures.len().saturating_sub(FAILURES_TOLD);
@@ -107,7 +119,9 @@ impl State {
 
     /// Holds a job back until a moment, free of charge.
     pub(super) fn hold_until(&mut self, job: &Job, until: Timestamp) {
-        self.tries.entry(job.clone()).or_default().not_before = Some(until);
+        let tries = self.tries.entry(job.clone()).or_default();
+        tries.not_before = Some(until);
+        tries.backs_off_since = None;
     }
 
     /// Spreads the back-off of different units and stages, the same way at every replay.
@@ -245,5 +259,26 @@ pub(super) fn charged_outcome(
     match job {
         Job::Stage { .. } => Some((cause, word)),
         Job::Checks => Some((Cause::Infrastructure, word)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_back_off_that_begins_in_the_future_keeps_nobody_waiting() {
+        let moment = |second| Timestamp::from_second(second).unwrap();
+        let mut tries = Tries {
+            not_before: Some(moment(60)),
+            backs_off_since: Some(moment(50)),
+            ..Tries::default()
+        };
+        assert_eq!(tries.due(moment(49)), None, "the clock was set back");
+        assert_eq!(tries.due(moment(50)), Some(moment(60)));
+        assert_eq!(tries.due(moment(60)), None);
+        // A provider names a moment of its own: that is waited for by any clock.
+        tries.backs_off_since = None;
+        assert_eq!(tries.due(moment(49)), Some(moment(60)));
     }
 }

@@ -391,8 +391,7 @@ impl State {
         let mut wake: Option<Timestamp> = None;
         let mut given: Vec<crate::id::StageName> = Vec::new();
         for job in idle {
-            let due = self.tries.get(job).and_then(|tries| tries.not_before);
-            if let Some(due) = due.filter(|due| *due > now) {
+            if let Some(due) = self.tries.get(job).and_then(|tries| tries.due(now)) {
                 wake = Some(wake.map_or(due, |earlier| earlier.min(due)));
                 continue;
             }
