@@ -159,7 +159,7 @@ impl Shared {
             StopCause::Budget => format!("The budget is spent. Next: {again} --budget-usd AMOUNT"),
             StopCause::TimeLimit => format!("The time limit is reached. Next: {again}"),
             StopCause::Signal => format!("Stopped; nothing is lost. Next: {again}"),
-            StopCause::Environment => format!("An agent is not logged in. Log it in, then: {again}"),
+            StopCause::Environment => format!("Stopped by what is said above. Mend it, then: {again}"),
             StopCause::Human | StopCause::BaseRed | StopCause::Safety => {
                 inner.what_a_person_must_do(cause, &again)
             }

@@ -289,7 +289,10 @@ impl Attempt {
         match provided.await {
             Ok(Ok(argv)) => Ok(argv),
             Ok(Err(error @ material::Error::NotInBase(_))) => Err(Ended::NotStarted(error.to_string())),
-            Ok(Err(error)) => Err(Ended::Infrastructure(error.to_string())),
+            Ok(Err(error)) => Err(Ended::Infrastructure(format!(
+                "{error} (below {})",
+                self.place.root.display()
+            ))),
             Err(error) => Err(Ended::Infrastructure(format!(
                 "the agent's files cannot be written: {error}"
             ))),
@@ -306,14 +309,23 @@ impl Attempt {
         );
         let takes_tree = task.takes_tree;
         blocking(move || {
-            let told = |error: io::Error| format!("the fresh worktree cannot be looked through: {error}");
             let skip = if takes_tree {
-                bring::untracked(&place.tree, &tracked).map_err(told)?
+                bring::untracked(&place.tree, &tracked).map_err(|error| {
+                    format!(
+                        "the fresh worktree {} cannot be looked through: {error}",
+                        place.tree.display()
+                    )
+                })?
             } else {
                 Vec::new()
             };
             let note = Note::new(&order, takes_tree, &limits, &skip);
-            note.write(&place).map_err(told)?;
+            note.write(&place).map_err(|error| {
+                format!(
+                    "the attempt's note in {} cannot be written: {error}",
+                    place.scratch.display()
+                )
+            })?;
             Ok(note)
         })
         .await

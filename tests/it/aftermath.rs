@@ -1,56 +1,10 @@
-//! What must hold after an engine died and another one finished its run: nothing of an attempt is alive, and each call of an
-//! agent is explained by the journal.
+//! What must hold after an engine died and another one finished its run: each call of an agent is explained by the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::world::World;
-
-/// Processes of this world's attempts.
-fn marked(world: &World) -> Vec<String> {
-    let here = world.base().to_str().unwrap();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        let environ = String::from_utf8_lossy(&environ);
-        if environ.contains("PIPELINE_FENCE=") && environ.contains(here) {
-            found.push(entry.file_name().to_string_lossy().into_owned());
-        }
-    }
-    found
-}
-
-/// No process of an attempt lives on for more than two seconds; `hint` is told when one does.
-pub(crate) fn assert_no_orphan(world: &World, hint: &str) {
-    let gone = Instant::now();
-    loop {
-        let left = marked(world);
-        if left.is_empty() {
-            return;
-        }
-        assert!(
-            gone.elapsed() < Duration::from_secs(2),
-            "{hint}: {left:?} outlived their engine"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// The records of the one run. A last line that was cut off by a kill counts for nobody.
-pub(crate) fn journal(world: &World) -> Vec<Value> {
-    let runs: Vec<_> = std::fs::read_dir(world.repo.join(".git/pipeline/runs"))
-        .unwrap()
-        .collect();
-    assert_eq!(runs.len(), 1, "every call went on with the same run");
-    let path = runs[0].as_ref().unwrap().path().join("journal.jsonl");
-    let text = std::fs::read_to_string(path).unwrap();
-    text.split_inclusive('\n')
-        .filter(|line| line.ends_with('\n'))
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
 
 /// What the journal says of one stage of a unit in one round.
 #[derive(Debug, Default)]

@@ -259,59 +259,6 @@ fn eight_units_in_parallel_know_no_lock_errors_and_no_leak() {
 }
 
 #[test]
-fn a_persons_change_in_the_way_holds_the_landing_and_is_not_touched() {
-    let world = World::new();
-    world.write("api.txt", "before\n");
-    world.write("other.txt", "other\n");
-    world.write("staged.txt", "staged\n");
-    world.file("", "  api: {title: 'feat: api', prompt: do it, tier: trivial}\n");
-    world.commit("chore: plan");
-    world.write("api.txt", "my own words\n");
-    world.write("other.txt", "elsewhere\n");
-    world.write("staged.txt", "staged by me\n");
-    world.git(&["add", "staged.txt"]);
-    let before = world.git(&["status", "--porcelain"]);
-    let tip = world.git(&["rev-parse", "main"]);
-
-    let said = world.expect(&["run", "rfc.yaml"], 6);
-    let told = format!("{}{}", said.out, said.err);
-    assert!(told.contains("HELD") && told.contains("api.txt"), "{told}");
-    assert_eq!(world.read("api.txt"), "my own words\n");
-    assert_eq!(world.git(&["status", "--porcelain"]), before);
-    assert_eq!(world.git(&["rev-parse", "main"]), tip);
-    assert_eq!(world.unit("api")["queue"]["state"], "held");
-
-    world.git(&["checkout", "-q", "--", "api.txt"]);
-    world.expect(&["run", "rfc.yaml"], 0);
-    assert_eq!(world.read("api.txt"), "work of api\n");
-    assert_eq!(world.read("other.txt"), "elsewhere\n");
-    assert_eq!(
-        world.git(&["status", "--porcelain"]),
-        " M other.txt\nM  staged.txt\n"
-    );
-    assert_eq!(
-        world.calls("api"),
-        ["implement.1"],
-        "the finished stage was not repeated"
-    );
-}
-
-#[test]
-fn a_commit_of_the_persons_meanwhile_costs_the_unit_nothing() {
-    let world = World::new();
-    world.file("", "  api: {title: 'feat: api', prompt: do it, tier: trivial}\n");
-    let author = world.read("agents/author.sh");
-    let repo = world.repo.display().to_string();
-    let commit = format!("git -C '{repo}' commit -q --allow-empty -m 'chore: meanwhile'\n");
-    world.write("agents/author.sh", &format!("{author}{commit}"));
-    world.commit("chore: plan");
-    world.expect(&["run", "rfc.yaml"], 0);
-    let subjects = world.git(&["log", "--format=%s", "-2"]);
-    assert_eq!(subjects, "feat: api\nchore: meanwhile\n");
-    assert_eq!(world.calls("api").len(), 1);
-}
-
-#[test]
 fn a_conflict_evicts_the_later_unit_with_the_hunks_and_the_unit_on_the_other_side() {
     let (world, landed, evicted) = World::with_conflict();
     let evicted = world.unit(&evicted);

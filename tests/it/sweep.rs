@@ -8,13 +8,13 @@
 mod scenario;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use crate::kills::next;
+use crate::tally::{skip, tally};
 use scenario::{Cell, Course, Met, STEPS};
 
 /// Worlds at once.
@@ -25,9 +25,10 @@ const SEED: u64 = 20_261_124;
 /// Failpoints that no step reaches, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
     (
-        "rows.set-aside",
-        "needs a damaged database; see `store::tests::damage`",
+        "store.set-aside",
+        "needs a damaged database or journal; see `store::tests::damage` and `rebuild`",
     ),
+    ("store.run.leaving", "a run that expires; see `people`"),
     ("git.config", "a person's repair; see `people`"),
     ("git.reset", "a person's repair; see `people`"),
 ];
@@ -149,10 +150,7 @@ fn an_engine_that_is_killed_at_any_persisted_write_is_continued_by_the_same_comm
             }
         }
     });
-    leave(
-        "PIPELINE_TEST_TALLY",
-        &format!("kill points visited: {}", visited.into_inner()),
-    );
+    tally(&format!("kill points visited: {}", visited.into_inner()));
 }
 
 #[test]
@@ -193,10 +191,7 @@ fn a_recovery_that_is_killed_too_is_continued_by_the_same_command() {
             })
             .collect()
     });
-    leave(
-        "PIPELINE_TEST_TALLY",
-        &format!("kill pairs: {}", pairs.into_inner()),
-    );
+    tally(&format!("kill pairs: {}", pairs.into_inner()));
     let known = known.into_inner().unwrap();
     let missed: Vec<String> = failpoints()
         .into_iter()
@@ -256,10 +251,7 @@ fn a_write_that_fails_is_told_or_costs_an_attempt_at_most() {
         );
         Vec::new()
     });
-    leave(
-        "PIPELINE_TEST_TALLY",
-        &format!("failing writes: {}", failed.into_inner()),
-    );
+    tally(&format!("failing writes: {}", failed.into_inner()));
 }
 
 #[test]
@@ -280,23 +272,8 @@ fn a_release_holds_nothing_of_the_failpoints() {
     if release.exists() {
         assert_eq!(found(&release), [false; 4], "{traces:?} in {}", release.display());
     } else {
-        leave(
-            "PIPELINE_TEST_SKIPS",
-            "failpoints in a release: there is no target/release/pipeline",
-        );
+        skip("failpoints in a release: there is no target/release/pipeline");
     }
-}
-
-/// Adds a line to the file that a variable of the test command names, if it is set.
-fn leave(variable: &str, line: &str) {
-    println!("{line}");
-    let Ok(path) = std::env::var(variable) else { return };
-    let mut file = std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(path)
-        .unwrap();
-    writeln!(file, "{line}").unwrap();
 }
 
 #[test]

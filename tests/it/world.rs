@@ -1,6 +1,7 @@
 //! A scratch repository with scripted agents, and the program run in it as a person would run it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -54,6 +55,7 @@ pub(crate) struct World {
     /// The checkout.
     pub(crate) repo: PathBuf,
     env: BTreeMap<String, String>,
+    binary: PathBuf,
 }
 
 /// What the program said.
@@ -94,7 +96,13 @@ impl World {
             ("LANG".to_owned(), "C.UTF-8".to_owned()),
             ("GIT_CONFIG_NOSYSTEM".to_owned(), "1".to_owned()),
         ]);
-        let world = Self { folder, repo, env };
+        let binary = env!("CARGO_BIN_EXE_pipeline").into();
+        let world = Self {
+            folder,
+            repo,
+            env,
+            binary,
+        };
         world.git(&["init", "-q", "-b", "main"]);
         world.git(&["config", "user.name", "Ada"]);
         world.git(&["config", "user.email", "ada@example.org"]);
@@ -132,6 +140,11 @@ impl World {
     /// Sets a variable for the program.
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.env.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Runs another build of the program from now on.
+    pub(crate) fn use_binary(&mut self, binary: &Path) {
+        self.binary = binary.to_owned();
     }
 
     /// Removes a variable for the program.
@@ -204,14 +217,20 @@ impl World {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pipeline"));
+    /// A program as a person would run it: in the checkout, with the environment of this world.
+    pub(crate) fn program(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
         command
-            .args(args)
             .current_dir(&self.repo)
             .env_clear()
             .envs(&self.env)
             .stdin(Stdio::null());
+        command
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.program(&self.binary);
+        command.args(args);
         command
     }
 
@@ -294,6 +313,60 @@ impl World {
     /// A pipeline file with the scripted agents, `units` in the YAML of the `units` key.
     pub(crate) fn file(&self, confidences: &str, units: &str) {
         self.write("rfc.yaml", &file(confidences, "test -f README", units));
+    }
+
+    /// Waits for the end of a program that was started.
+    pub(crate) fn wait(&self, program: Child) -> Said {
+        said(&program.wait_with_output().unwrap())
+    }
+
+    /// Every event of the one run. A last line that was cut off by a kill counts for nobody.
+    pub(crate) fn journal(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.run_dir().join("journal.jsonl")).unwrap();
+        text.split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The directory of the one run.
+    pub(crate) fn run_dir(&self) -> PathBuf {
+        let runs = std::fs::read_dir(self.repo.join(".git/pipeline/runs")).unwrap();
+        let runs: Vec<PathBuf> = runs.map(|run| run.unwrap().path()).collect();
+        let [run] = runs.as_slice() else {
+            panic!("one run: {runs:?}")
+        };
+        run.clone()
+    }
+
+    /// Processes of attempts of this world.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        let here = self.base().to_str().unwrap();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            let environ = String::from_utf8_lossy(&environ);
+            if environ.contains("PIPELINE_FENCE=") && environ.contains(here) {
+                found.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        found
+    }
+
+    /// No process of an attempt is left two seconds after the end of its engine.
+    pub(crate) fn assert_no_orphan(&self) {
+        let gone = Instant::now();
+        loop {
+            let left = self.processes();
+            if left.is_empty() {
+                return;
+            }
+            assert!(
+                gone.elapsed() < Duration::from_secs(2),
+                "{left:?} outlived their engine"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Nothing of the program is left: one worktree, no branch of ours, no folder of an attempt.

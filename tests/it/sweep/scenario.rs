@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::aftermath::{assert_calls_are_explained, assert_no_orphan, journal, landed, tallies};
+use crate::aftermath::{assert_calls_are_explained, landed, tallies};
 use crate::world::{Said, World};
 
 /// One command of the scenario.
@@ -235,7 +235,7 @@ impl Course {
     /// The state of the world is what the step leaves when nothing disturbs it.
     fn check(&self, step: usize, may_cost: bool) {
         let world = &self.world;
-        assert_no_orphan(world, "after the last call");
+        world.assert_no_orphan();
         world.expect(&["doctor", "--strict"], 0);
         world.assert_clean();
         let temporary: Vec<_> = std::fs::read_dir(world.base().join("tmp")).unwrap().collect();
@@ -258,7 +258,7 @@ impl Course {
 
     /// The units that have ended after a step, and as what.
     fn ends(&self, step: usize) -> BTreeMap<String, String> {
-        let units = ends(&journal(&self.world));
+        let units = ends(&self.world.journal());
         let due = STEPS[..=step].iter().flat_map(|step| step.ends);
         let mut ended = BTreeMap::new();
         for (unit, state) in due {
@@ -279,7 +279,7 @@ impl Course {
     }
 
     fn check_calls(&self, may_cost: bool) {
-        let tallies = tallies(&journal(&self.world), "journal");
+        let tallies = tallies(&self.world.journal(), "journal");
         let units: Vec<&str> = STEPS
             .iter()
             .flat_map(|step| step.ends)
