@@ -1,6 +1,7 @@
 //! Steering a run while no engine has it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::context::{Context, Reading, println, tell};
 use super::exit::Exit;
@@ -52,12 +53,26 @@ pub(super) fn tell_next(reading: &Reading) -> Exit {
     Exit::Done
 }
 
-/// Takes the repository's lock without opening the store.
+/// How long the git commands of an engine that was killed are waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Takes the repository's lock without opening the store, and lets what a killed engine had started come to its end.
 pub(super) fn lease(context: &Context, verb: &str) -> Result<StoreLease, Failure> {
     let holder = Holder {
         pid: std::process::id(),
         command: format!("pipeline {verb}"),
         started: super::context::clock().now(),
     };
-    Ok(StoreLease::acquire(&context.home, &holder)?)
+    let lease = StoreLease::acquire(&context.home, &holder)?;
+    let left = context.repository.await_stragglers(PATIENCE);
+    if let Some(pid) = left.first() {
+        let message =
+            format!("process {pid}, a git that a killed engine started here, does not come to its end");
+        return Err(
+            Failure::new(Exit::Environment, "straggler", message).help(format!(
+                "see what it waits for; end it with `kill {pid}`, then run the same command again"
+            )),
+        );
+    }
+    Ok(lease)
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::{Error, Result};
 #[cfg(debug_assertions)]
 use crate::fault;
+use crate::process::OWNER_VARIABLE;
 use crate::process::exec::{self, Exec, ExecOutput};
 
 /// Longest run of one git command; a checkout of a very large repository is the slowest there is.
@@ -204,6 +205,8 @@ impl Call {
 pub(super) struct Invoker {
     program: PathBuf,
     user: UserEnvironment,
+    /// Whose commands these are, for who finds one of them after our death.
+    owner: Option<String>,
 }
 
 impl Invoker {
@@ -219,7 +222,14 @@ impl Invoker {
         Ok(Self {
             program,
             user: user.clone(),
+            owner: None,
         })
+    }
+
+    /// The same, for commands that are this process's in the repository with that common directory.
+    pub(super) fn owned(self, common_dir: &Path) -> Self {
+        let owner = Some(format!("{}:{}", std::process::id(), common_dir.display()));
+        Self { owner, ..self }
     }
 
     pub(super) fn user(&self) -> &UserEnvironment {
@@ -293,6 +303,11 @@ impl Invoker {
 
     fn environment(&self, call: &Call) -> Vec<(OsString, OsString)> {
         let mut env: Vec<(OsString, OsString)> = vec![("PATH".into(), self.user.path.clone())];
+        env.extend(
+            self.owner
+                .iter()
+                .map(|owner| (OWNER_VARIABLE.into(), owner.into())),
+        );
         env.extend(
             ENVIRONMENT
                 .iter()

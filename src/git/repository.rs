@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -12,6 +13,7 @@ use super::invoke::{Call, Invoker, UserEnvironment, Whose, nul_items, path_of};
 use super::{Error, MINIMUM, Result};
 use crate::fault;
 use crate::id::Oid;
+use crate::process::await_stragglers;
 
 /// A repository, seen from one of its worktrees. Cheap to clone; may be used from many threads at once.
 #[derive(Debug, Clone)]
@@ -96,7 +98,7 @@ impl Repository {
             main_root: main_root(&invoker, &common_dir)?.unwrap_or_else(|| root.clone()),
             identity: identity(&invoker, &root)?,
             excludes: excludes(&invoker, &root)?,
-            invoker,
+            invoker: invoker.owned(&common_dir),
             root,
             common_dir,
         };
@@ -118,6 +120,12 @@ impl Repository {
     /// The git directory that all worktrees share.
     pub fn common_dir(&self) -> &Path {
         &self.inner.common_dir
+    }
+
+    /// Waits for the git commands that an engine of this repository which was killed had started; those that are still
+    /// there after `patience`. What they do late must not meet what the next engine does. Blocks.
+    pub fn await_stragglers(&self, patience: Duration) -> Vec<i32> {
+        await_stragglers(&self.common_dir().display().to_string(), patience)
     }
 
     /// The version of git, such as `2.47.3`.

@@ -19,6 +19,8 @@
 //! - When the engine dies, the pipe closes and the supervisor kills at once. When the supervisor dies, its
 //!   descendants fall to the engine, which is a subreaper too, and [`Launch::run`] kills them. When both die
 //!   together, [`sweep_orphans`] finds what carries our environment marker at the next start.
+//! - A short command ([`exec`]) is not killed with who started it, because half of a ref update is worse than a late
+//!   one; [`await_stragglers`] lets those of a dead engine end before the next one begins.
 //! - A child sees exactly the environment it is given.
 //! - Memory is bounded whatever a command prints.
 //!
@@ -43,7 +45,7 @@ use crate::port::Ended;
 
 pub use launch::{Launch, become_subreaper};
 pub use supervise::supervise_main;
-pub use table::{Orphan, orphans, sweep_orphans};
+pub use table::{Orphan, await_stragglers, orphans, sweep_orphans};
 pub use text::{one_line, plain_text};
 pub use wire::{END_BYTES_MAX, END_FILE, told_end};
 
@@ -52,6 +54,10 @@ pub const SUPERVISE_VERB: &str = "__supervise";
 
 /// The variable that marks every process of an attempt: `<run>:<fence>`.
 pub const MARKER_VARIABLE: &str = "PIPELINE_FENCE";
+
+/// The variable that marks a short command that nobody supervises: `<process that started it>:<for what>`. It ends by
+/// itself, but maybe after who started it was killed; see [`await_stragglers`].
+pub const OWNER_VARIABLE: &str = "PIPELINE_OWNER";
 
 /// Most bytes of a command's output kept in its log: the first half of them and the last.
 pub const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use super::MARKER_VARIABLE;
+use super::{MARKER_VARIABLE, OWNER_VARIABLE};
 
 /// Longest time spent on killing. What is alive after that cannot be killed: it belongs to another user now, or
 /// hangs in the kernel.
@@ -129,6 +129,35 @@ pub fn orphans(owned: &dyn Fn(&str) -> bool) -> Vec<Orphan> {
         .collect()
 }
 
+/// Waits for the short commands that a process which is gone by now started for `purpose`, and returns those that are
+/// still there after `patience`. To be called by who has the engine's lock, which a killed engine lets go of only when
+/// every child of it has begun to be what it was started for. Blocks.
+pub fn await_stragglers(purpose: &str, patience: Duration) -> Vec<i32> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let rows = rows();
+        let is_alive = |pid: i32| {
+            rows.iter()
+                .any(|row| row.pid.as_raw_nonzero().get() == pid && !row.zombie)
+        };
+        let is_straggler = |row: &&Row| {
+            let owner = variable(row.pid, OWNER_VARIABLE);
+            let owner = owner.as_deref().and_then(|value| value.split_once(':'));
+            let gone = |(pid, of): (&str, &str)| of == purpose && pid.parse().is_ok_and(|pid| !is_alive(pid));
+            !row.zombie && owner.is_some_and(gone)
+        };
+        let left: Vec<i32> = rows
+            .iter()
+            .filter(is_straggler)
+            .map(|row| row.pid.as_raw_nonzero().get())
+            .collect();
+        if left.is_empty() || Instant::now() >= deadline {
+            return left;
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
 /// Kills what fell to this process when a supervisor died: all that is below it in a session that is not its
 /// own, `is_supervisor` and what is below those excepted. Children that were started without a supervisor share
 /// the session of this process, because only a supervisor makes one. Returns how many were killed. Blocks.
@@ -166,11 +195,13 @@ pub(super) fn kill(row: &Row) -> bool {
 
 /// The marker in a process's environment; `None` too when the process is not ours to look at.
 fn marker(pid: Pid) -> Option<String> {
+    variable(pid, MARKER_VARIABLE)
+}
+
+fn variable(pid: Pid, name: &str) -> Option<String> {
     let environ = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).ok()?;
     environ.split(|byte| *byte == 0).find_map(|variable| {
-        let value = variable
-            .strip_prefix(MARKER_VARIABLE.as_bytes())?
-            .strip_prefix(b"=")?;
+        let value = variable.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
         String::from_utf8(value.to_vec()).ok()
     })
 }
