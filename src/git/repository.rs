@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::invoke::{Call, Invoker, UserEnvironment, Whose, nul_items, path_of};
+use super::invoke::{Call, Invoker, UserEnvironment, Whose, path_of};
 use super::{Error, MINIMUM, Result};
 use crate::fault;
 use crate::id::Oid;
@@ -298,16 +298,18 @@ fn ask_head(invoker: &Invoker, root: &Path) -> Result<Option<Oid>> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().parse().ok())
 }
 
-/// The first entry of the listing is the main worktree, or a bare repository.
+/// The main worktree is where git takes it to be: beside its `.git`, unless that is bare. Git's own listing of the
+/// worktrees is not asked, because it fails while one of them is half registered.
 fn main_root(invoker: &Invoker, common_dir: &Path) -> Result<Option<PathBuf>> {
     let call = Call::new(common_dir, Whose::Nobody)
         .env("GIT_DIR", common_dir)
-        .args(["worktree", "list", "--porcelain", "-z"]);
-    let bytes = invoker.output(&call)?;
-    let first: Vec<_> = nul_items(&bytes).take_while(|item| !item.is_empty()).collect();
-    let path = first.first().and_then(|item| item.strip_prefix(b"worktree "));
-    let bare = first.contains(&b"bare".as_slice());
-    Ok(path.filter(|_| !bare).map(path_of))
+        .args(["rev-parse", "--is-bare-repository"]);
+    if invoker.line(&call)? == "true" {
+        return Ok(None);
+    }
+    let beside = common_dir.file_name().is_some_and(|name| name == ".git");
+    let place = common_dir.parent().filter(|_| beside).unwrap_or(common_dir);
+    Ok(Some(place.to_owned()))
 }
 
 fn identity(invoker: &Invoker, root: &Path) -> Result<Option<Identity>> {

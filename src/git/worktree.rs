@@ -78,7 +78,15 @@ impl Repository {
     /// # Errors
     /// When git fails.
     pub fn worktrees(&self) -> Result<Vec<WorktreeInfo>> {
-        let bytes = self.output(&self.shared().args(["worktree", "list", "--porcelain", "-z"]))?;
+        let call = self.shared().args(["worktree", "list", "--porcelain", "-z"]);
+        let bytes = match self.output(&call) {
+            // Git fails on a registration that is being made or removed; under the lock none is.
+            Err(Error::Command { .. }) => {
+                let _lock = self.lock_worktrees()?;
+                self.output(&call)?
+            }
+            done => done?,
+        };
         let mut list: Vec<WorktreeInfo> = Vec::new();
         for item in nul_items(&bytes) {
             if let Some(path) = item.strip_prefix(b"worktree ") {
