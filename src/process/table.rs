@@ -85,9 +85,11 @@ pub fn sweep_orphans(owned: &dyn Fn(&str) -> bool) -> Vec<Orphan> {
     let mut orphans: Vec<Orphan> = Vec::new();
     let deadline = Instant::now() + SWEEP_MAX;
     let own_line = own_line();
+    let mut killed = HashSet::new();
     loop {
         let rows = rows();
-        let mut left = false;
+        // What was killed is waited for also when it tells its marker no more.
+        let mut left = rows.iter().any(|row| !row.zombie && killed.contains(&row.pid));
         for row in rows
             .iter()
             .filter(|row| !row.zombie && !own_line.contains(&row.pid))
@@ -103,8 +105,10 @@ pub fn sweep_orphans(owned: &dyn Fn(&str) -> bool) -> Vec<Orphan> {
             // Those below are killed with it: they may have cleared their environment, and would be lost after it.
             for below in descendants(&rows, row.pid, |_| false) {
                 kill(&below);
+                killed.insert(below.pid);
             }
             kill(row);
+            killed.insert(row.pid);
         }
         if !left || Instant::now() >= deadline {
             return orphans;
