@@ -65,7 +65,7 @@ fn registrations(world: &World) -> Vec<String> {
         .collect()
 }
 
-/// What `git worktree add` leaves when it is killed before it wrote where the worktree is.
+/// What `git worktree add` leaves when it is killed before it wrote where the worktree is, or the power fails.
 fn halve(registration: &Path) {
     for file in std::fs::read_dir(registration).unwrap() {
         let path = file.unwrap().path();
@@ -81,21 +81,26 @@ fn halve(registration: &Path) {
 #[test]
 fn a_worktree_that_git_was_killed_in_making_is_removed_by_the_next_run() {
     let _row = row("half-made worktrees");
-    let world = with_waiting_author("");
-    let mut engine = start_and_wait(&world);
-    engine.kill().unwrap();
-    engine.wait().unwrap();
-    world.assert_no_orphan();
-    let made = registrations(&world);
-    assert_eq!(made.len(), 1, "{made:?}");
-    halve(&world.repo.join(".git/worktrees").join(&made[0]));
-    let strict = world.expect(&["doctor", "--strict"], 8);
-    assert!(strict.out.contains("orphan_attempt"), "{}", strict.out);
-    let_go(&world);
-    world.expect(&["run", "rfc.yaml"], 0);
-    assert!(registrations(&world).is_empty(), "{:?}", registrations(&world));
-    assert_landed_once(&world);
-    assert_nothing_left(&world);
+    let empty = |registration: &Path| std::fs::write(registration.join("commondir"), "").unwrap();
+    for spoil in [&halve as &dyn Fn(&Path), &empty] {
+        let world = with_waiting_author("");
+        let mut engine = start_and_wait(&world);
+        engine.kill().unwrap();
+        engine.wait().unwrap();
+        world.assert_no_orphan();
+        let made = registrations(&world);
+        assert_eq!(made.len(), 1, "{made:?}");
+        spoil(&world.repo.join(".git/worktrees").join(&made[0]));
+        world.expect(&["status"], 0);
+        let strict = world.expect(&["doctor", "--strict"], 8);
+        assert!(strict.out.contains("orphan_attempt"), "{}", strict.out);
+        let_go(&world);
+        world.expect(&["run", "rfc.yaml"], 0);
+        let left = registrations(&world);
+        assert!(left.is_empty(), "{left:?}");
+        assert_landed_once(&world);
+        assert_nothing_left(&world);
+    }
 
     // One of a person's, of the same name, is in nobody's way and stays.
     let world = World::new();

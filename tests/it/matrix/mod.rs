@@ -103,7 +103,10 @@ const ROWS: &[(&str, &str)] = &[
         "verdicts::a_verdict_that_is_garbage_is_no_verdict",
     ),
     ("double verdict", "verdicts::two_verdicts_are_no_verdict"),
-    ("missing verdict", "verdicts::no_verdict_is_no_approval"),
+    (
+        "missing verdict",
+        "verdicts::a_reviewer_that_says_nothing_never_approves",
+    ),
     (
         "disk full",
         "disk::a_disk_that_fills_up_stops_the_run_which_goes_on_when_there_is_room",
@@ -130,7 +133,7 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "target force-moved",
-        "target::a_rewritten_target_is_a_safety_stop_until_it_holds_again_what_landed",
+        "target::a_rewritten_target_is_a_safety_stop",
     ),
     (
         "target deleted",

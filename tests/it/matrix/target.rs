@@ -38,7 +38,7 @@ fn a_commit_of_the_persons_meanwhile_costs_the_unit_nothing() {
 }
 
 #[test]
-fn a_rewritten_target_is_a_safety_stop_until_it_holds_again_what_landed() {
+fn a_rewritten_target_is_a_safety_stop() {
     let _row = row("target force-moved");
     let world = with_meddling("main", "git branch -q landed; git reset -q --hard HEAD~1");
     let said = world.expect(&["run", "rfc.yaml"], 10);

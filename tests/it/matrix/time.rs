@@ -18,7 +18,7 @@ use pipeline::process::{GRACE, Launch};
 use pipeline::spec::Pipeline;
 use pipeline::store::{Holder, Home, Store, StoreLease};
 use pipeline::workspace::{LauncherSettings, LocalLauncher, PortLeases};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
 use super::{
@@ -223,7 +223,7 @@ fn a_clock_that_is_set_back_prolongs_no_attempt_and_no_back_off() {
 }
 
 /// The engine, its supervisors, and the processes of attempts.
-fn all_processes(world: &World, engine: &Child) -> Vec<u32> {
+fn all_processes(world: &World, engine: &Child) -> Vec<Pid> {
     let is_child = |pid: &u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let fields = stat.rsplit(')').next().unwrap_or_default();
@@ -237,6 +237,7 @@ fn all_processes(world: &World, engine: &Child) -> Vec<u32> {
     std::iter::once(engine.id())
         .chain(supervisors)
         .chain(attempts)
+        .map(|pid| Pid::from_raw(i32::try_from(pid).unwrap()).unwrap())
         .collect()
 }
 
@@ -264,12 +265,12 @@ fn an_engine_that_sleeps_takes_up_what_happened_meanwhile() {
     let world = with_waiting_author("");
     let engine = start_and_wait(&world);
     let all = all_processes(&world, &engine);
-    for pid in &all {
-        signal(*pid, Signal::STOP);
-    }
-    std::thread::sleep(Duration::from_secs(1));
-    for pid in &all {
-        signal(*pid, Signal::CONT);
+    for which in [Signal::STOP, Signal::CONT] {
+        for pid in &all {
+            // One that ended since it was listed sleeps for ever.
+            let _ = kill_process(*pid, which);
+        }
+        std::thread::sleep(Duration::from_secs(1));
     }
     let_go(&world);
     let said = world.wait(engine);

@@ -60,7 +60,7 @@ fn two_verdicts_are_no_verdict() {
 }
 
 #[test]
-fn no_verdict_is_no_approval() {
+fn a_reviewer_that_says_nothing_never_approves() {
     let _row = row("missing verdict");
     assert_no_verdict("echo looks good to me; exit 0", "JSON object");
     // A judge of the last stage, too.
