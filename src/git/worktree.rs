@@ -14,6 +14,11 @@ use super::{Error, Result};
 use crate::fault;
 use crate::id::Oid;
 
+/// How often the registration of a worktree is begun anew when somebody takes it away meanwhile.
+const REGISTRATION_TRIES: u32 = 5;
+/// What git says then, among other words.
+const GONE: &str = "No such file or directory";
+
 /// One registered worktree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorktreeInfo {
@@ -50,6 +55,16 @@ impl Repository {
             .args(["--reason", reason, "--end-of-options"])
             .arg(path)
             .arg(commit.as_str());
+        let is_taken = path.exists();
+        for _ in 1..REGISTRATION_TRIES {
+            match self.output(&call) {
+                // Somebody's `git worktree prune` has taken the half-made registration away.
+                Err(Error::Command { stderr, .. }) if !is_taken && stderr.contains(GONE) => {
+                    self.forget_worktree(&real_path(path))?;
+                }
+                done => return done.map(drop),
+            }
+        }
         self.output(&call).map(drop)
     }
 
@@ -64,9 +79,14 @@ impl Repository {
         if path == self.main_root() || path == self.common_dir() {
             return Err(Error::NotAWorktree(path));
         }
-        fault::point("worktree.remove").map_err(Error::io("remove", &path))?;
-        remove_tree(&path)?;
-        for registration in self.registrations_of(&path)? {
+        self.forget_worktree(&path)
+    }
+
+    /// The deletion itself, under the lock.
+    fn forget_worktree(&self, path: &Path) -> Result<()> {
+        fault::point("worktree.remove").map_err(Error::io("remove", path))?;
+        remove_tree(path)?;
+        for registration in self.registrations_of(path)? {
             fault::point("worktree.forget").map_err(Error::io("remove", &registration))?;
             remove_tree(&registration)?;
         }
