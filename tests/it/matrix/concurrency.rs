@@ -3,7 +3,8 @@
 use std::process::{Child, Stdio};
 
 use super::{
-    ONE, assert_landed_once, assert_nothing_left, let_go, row, start_and_wait, with_waiting_author, words,
+    ONE, assert_landed_once, assert_nothing_left, is_alive, let_go, row, start_and_wait, with_waiting_author,
+    words,
 };
 use crate::world::{World, file};
 
@@ -105,9 +106,14 @@ fn assert_lands_during(line: &str) {
     world.commit("chore: plan");
     let housekeeping = Loop::start(&world, line);
     let mut engine = world.start(&["run", "rfc.yaml"]);
-    world.wait_until("the first landing", || {
-        world.unit_state("a") == "landed" || world.unit_state("b") == "landed"
+    world.wait_until("the first landing, or an early end", || {
+        let landed = |unit| world.unit_state(unit) == "landed";
+        landed("a") || landed("b") || !is_alive(engine.id())
     });
+    if let Some(status) = engine.try_wait().unwrap() {
+        let said = world.wait(engine);
+        panic!("{status}: {}", words(&said));
+    }
     engine.kill().unwrap();
     engine.wait().unwrap();
     world.assert_no_orphan();
