@@ -174,6 +174,32 @@ fn a_stop_ends_only_when_the_target_is_restored_and_the_engine_asks() {
 }
 
 #[test]
+fn a_stop_before_the_target_was_ever_found_ends_when_it_is_there() {
+    let mut world = World::new();
+    let tip = world.tip.take();
+    world.settle();
+    assert!(world.state.safety_stop().is_some() && world.state.expected_tip().is_none());
+    let facts = |tip| super::Facts {
+        tip,
+        tip_continues: true,
+        slots_free: 0,
+        evidence: &|_, _| None,
+        known_green: &|_| false,
+        paused: false,
+    };
+    assert_eq!(world.state.resume_after_stop(&facts(super::Tip::Missing)), None);
+    world.tip = tip;
+    let (commit, tree) = (world.tip(), world.tip());
+    let found = super::Tip::At { commit, tree };
+    let resume = world.state.resume_after_stop(&facts(found)).unwrap();
+    world.record(resume);
+    world.enqueue("a", 1, 0, 0);
+    world.settle();
+    world.end_test(Passed);
+    assert_eq!(world.landed(), ["a"]);
+}
+
+#[test]
 fn a_pause_lets_runs_finish_and_starts_and_lands_nothing() {
     let mut world = one();
     world.enqueue("b", 1, 0, 1);

@@ -350,15 +350,13 @@ impl State {
     }
 
     /// The event that lifts a stop for `target_rewritten` once the target has been restored. The engine asks on
-    /// restart; within a run a stop stays.
+    /// restart; within a run a stop stays. A queue that stopped before it ever found the target takes it as it is.
     pub fn resume_after_stop(&self, facts: &Facts<'_>) -> Option<QueueEvent> {
-        let (Some((Reason::TargetRewritten, _)), Some(expected), Tip::At { commit, .. }) =
-            (&self.stop, &self.expected_tip, &facts.tip)
-        else {
+        let (Some((Reason::TargetRewritten, _)), Tip::At { commit, .. }) = (&self.stop, &facts.tip) else {
             return None;
         };
         facts.tip_continues.then(|| QueueEvent::TargetMoved {
-            from: expected.clone(),
+            from: self.expected_tip.as_ref().unwrap_or(commit).clone(),
             to: commit.clone(),
         })
     }
