@@ -66,12 +66,9 @@ impl Job {
     pub(super) fn preflight(engine: &mut Engine) -> Result<Option<Self>, EngineError> {
         let pipeline = Arc::clone(engine.state.pipeline());
         let checks = queue_checks(&pipeline, std::iter::empty::<&Unit>());
-        let only = engine.options.only.as_ref();
-        let work_is_left = engine.state.units().any(|(id, unit)| {
-            unit.phase() == crate::unit::Phase::Waiting && only.is_none_or(|only| only.contains(id))
-        });
-        let stopped = engine.state.queue().safety_stop().is_some();
-        if engine.options.skip_preflight || checks.is_empty() || !work_is_left || stopped {
+        let only = engine.options.only.as_deref();
+        let wanted = engine.state.wants_preflight(only, engine.options.skip_preflight);
+        if checks.is_empty() || !wanted {
             return Ok(None);
         }
         let Some(tip) = engine.tools.repository.tip(engine.target())? else {

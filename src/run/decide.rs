@@ -6,11 +6,12 @@
 //! only as many as slots are free: so each stands on the newest target there is when its work starts.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
 use super::agenda::Rank;
-use super::{Effect, Facts, State, Verification, agent_of, hash_json, queue_checks};
+use super::{Effect, Facts, State, Verification, agent_of, hash_json, queue_checks, subject};
 use crate::event::{Event, Evidence, Job, QueueEvent, StopCause, UnitEvent, UnitScoped};
 use crate::id::{Oid, UnitId};
 use crate::policy;
@@ -173,7 +174,7 @@ impl State {
     }
 
     fn ask_queue(&self, facts: &Facts) -> Vec<Effect> {
-        let evidence = |tree: &Oid, units: &[UnitId]| self.evidence_for(tree, units).cloned();
+        let evidence = |tree: &Oid, units: &[UnitId]| self.evidence_for(&facts.tip, tree, units).cloned();
         let known_green = |check: &str| self.gate.contains(check) && self.evidence.was_green_on_target(check);
         let queue_facts = queue::Facts {
             tip: facts.tip.clone(),
@@ -215,12 +216,28 @@ impl State {
             .collect()
     }
 
-    /// Passing evidence for a tree under the queue's checks for these units. Checks that depend on history leave none
-    /// that could be used for another commit.
-    fn evidence_for(&self, tree: &Oid, units: &[UnitId]) -> Option<&Evidence> {
-        let units = self.pipeline.units.iter().filter(|unit| units.contains(&unit.id));
-        let checks = queue_checks(&self.pipeline, units);
-        self.evidence.find(tree, &hash_json(&checks), &self.environment)
+    /// Passing evidence for a tree under the queue's checks for these units; for the target itself when there are
+    /// none. Checks that depend on history leave none that could be used for another commit.
+    fn evidence_for(&self, tip: &Tip, tree: &Oid, units: &[UnitId]) -> Option<&Evidence> {
+        let of_units = self.pipeline.units.iter().filter(|unit| units.contains(&unit.id));
+        let checks = queue_checks(&self.pipeline, of_units);
+        let about = match tip {
+            Tip::At { commit, .. } if units.is_empty() => subject(&checks, commit, tree),
+            Tip::At { .. } | Tip::Missing => tree,
+        };
+        self.evidence.find(about, &hash_json(&checks), &self.environment)
+    }
+
+    /// Whether the checks are to be run on the target's tip before an engine begins: work is left that would be paid
+    /// for, or the queue waits for a target that failed, and by calling again a person says that it may pass now.
+    pub fn wants_preflight(&self, selection: Option<&BTreeSet<UnitId>>, skip: bool) -> bool {
+        if self.queue.safety_stop().is_some() {
+            return false;
+        }
+        let begins = |(id, unit): (&UnitId, &unit::State)| {
+            unit.phase() == Phase::Waiting && selection.is_none_or(|only| only.contains(id))
+        };
+        self.queue.base_red().is_some() || (!skip && self.units.iter().any(begins))
     }
 
     fn slots_free(&self) -> u32 {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::spec::DependsOn;
 
 #[test]
 fn what_an_engine_that_died_left_running_is_made_again_at_no_cost() {
@@ -32,6 +33,44 @@ fn an_interrupted_verification_is_made_again() {
     assert_eq!(driver.state.queue().entry(&id("b")).unwrap().charged, 0);
     driver.verify(CheckOutcome::Passed);
     assert_eq!(driver.phase("b"), Phase::Landed);
+}
+
+#[test]
+fn a_red_target_is_asked_again_when_a_person_calls_again() {
+    for depends_on in [DependsOn::Tree, DependsOn::History] {
+        let mut of_file = Pipeline::clone(&pipeline(&parallel(1), &(line("a", "") + &line("b", ""))));
+        of_file.checks[0].depends_on = depends_on;
+        let mut driver = Driver::new(&Arc::new(of_file));
+        driver.settle().finish("a").finish("b").finish("a");
+        if driver.phase("a") != Phase::Landed {
+            driver.verify(CheckOutcome::Passed);
+        }
+        driver.target.insert("theirs".to_owned());
+        driver.commits += 1;
+        driver.settle().finish("b");
+        for _ in 0..3 {
+            driver.verify(CheckOutcome::Failed);
+        }
+        assert_eq!(driver.stopped, Some(StopCause::BaseRed));
+        driver.begin_engine();
+        assert!(
+            driver.state.wants_preflight(None, true),
+            "no unit is left to begin"
+        );
+        let commit = driver.tip();
+        let checks = queue_checks(driver.state.pipeline(), std::iter::empty());
+        let tree = tree(&driver.target);
+        let evidence = evidence(&checks, subject(&checks, &commit, &tree), CheckOutcome::Passed);
+        driver.run_event(RunEvent::PreflightEnded { commit, evidence });
+        driver.settle();
+        assert!(driver.state.queue().base_red().is_none());
+        driver.verify(CheckOutcome::Passed);
+        assert_eq!(driver.phase("b"), Phase::Landed);
+        assert!(
+            !driver.state.wants_preflight(None, false),
+            "nothing is left to pay for"
+        );
+    }
 }
 
 #[test]
