@@ -18,7 +18,7 @@ use crate::unit::Phase;
 pub(super) type Rank = (Reverse<u64>, Reverse<i64>, u32);
 
 /// The units to be looked at, by their place in the file.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Agenda {
     live: BTreeSet<u32>,
     ready: BTreeSet<Rank>,

@@ -45,7 +45,7 @@ pub fn subject<'a>(checks: &[Check], commit: &'a Oid, tree: &'a Oid) -> &'a Oid 
 /// Passing evidence by subject and check set, and the checks that have been seen to pass on the target.
 ///
 /// A cache: everything in it stands in the journal.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct EvidenceBook {
     passing: BTreeMap<(Oid, String), Evidence>,
     green_on_target: BTreeSet<String>,

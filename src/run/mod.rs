@@ -12,6 +12,8 @@ pub mod checks;
 mod decide;
 pub mod order;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::cmp::Reverse;
@@ -33,7 +35,7 @@ use crate::unit;
 pub use checks::{EvidenceBook, hash_json, inputs, queue_checks, subject, unit_checks};
 
 /// What is known of a run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct State {
     pipeline: Arc<Pipeline>,
     /// Place of each unit in the file.
@@ -63,7 +65,7 @@ pub struct State {
 }
 
 /// What the first event of a run says.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Start {
     /// The run.
     pub run: RunId,
@@ -93,7 +95,7 @@ pub struct Facts {
 }
 
 /// What is to be done.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum Effect {
     /// A decision, to be written to the journal.
     Record(Event),
@@ -131,7 +133,7 @@ pub enum Effect {
 }
 
 /// A commit to run checks on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
     /// The commit.
     pub commit: Oid,

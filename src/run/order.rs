@@ -7,7 +7,7 @@ use crate::id::UnitId;
 use crate::spec::{self, Overlap, Pipeline, Tier};
 
 /// The fixed part of the order: the graph of units with the length of the path that is left from each.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Order {
     /// Stages on the longest path of units that hangs on each unit, itself not included.
     behind: BTreeMap<UnitId, u64>,

@@ -34,7 +34,7 @@ impl Surroundings for Everything {
 }
 
 /// A pipeline of trivial units (`implement`, then the checks) in the YAML of the `units` key; `more` stands before.
-fn pipeline(more: &str, units: &str) -> Arc<Pipeline> {
+pub(super) fn pipeline(more: &str, units: &str) -> Arc<Pipeline> {
     let checks = if more.contains("queue:") {
         ""
     } else {

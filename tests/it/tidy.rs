@@ -129,7 +129,7 @@ fn sources() -> Vec<Source> {
             let text = std::fs::read_to_string(&path).unwrap();
             let is_test = relative.components().any(|part| {
                 let name = part.as_os_str().to_str().unwrap();
-                name == "tests" || name == "tests.rs" || name == "scenario.rs"
+                name == "tests" || name == "tests.rs" || name == "scenario.rs" || name == "simulation"
             });
             let code = if is_test { String::new() } else { code_of(&text) };
             Source {

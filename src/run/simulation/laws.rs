@@ -1,0 +1,479 @@
+//! What must hold after every event and every move of the target, whatever happened before.
+//!
+//! The laws keep books of their own, from the events and from what really happened in the world. They ask the
+//! machines for nothing that they could be wrong about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::agents::{Truth, truth, truth_of};
+use super::git::Git;
+use super::model::{self, Verdict};
+use super::setting::Setting;
+use crate::event::{
+    Candidate, CheckOutcome, EntryEnd, Event, Evidence, GuardAction, Hold, Job, Outcome, Output, QueueEvent,
+    Reason, Record, RunEvent, StopCause, UnitEvent, VerifyPurpose,
+};
+use crate::id::{Oid, UnitId};
+use crate::queue::{CHARGE_FAILURE, EVICT_AT, Status, VerifiedCandidate};
+use crate::run::{State, decide, hash_json, queue_checks, subject};
+use crate::spec::{Check, Pipeline, Usd, Verify};
+use crate::unit::Phase;
+
+/// One piece of work: never done again once it is done. Try, round, job, and the commit it was done on.
+type Piece = (UnitId, u32, u32, Job, Oid);
+
+/// What is known against a unit in its current try.
+#[derive(Default)]
+struct Case {
+    /// Attempts that failed in a way that is charged.
+    failures: u32,
+    /// Runs of its own checks that failed.
+    red_checks: u32,
+    rejections: u32,
+    sent_back: u32,
+    /// What the queue charged since it was last in a person's hands.
+    charged: u32,
+    /// Verifications of it that left a check out.
+    skipped: u32,
+    spent: Usd,
+}
+
+pub(super) struct Laws {
+    slots: usize,
+    /// Subject and check set of every run that passed.
+    passes: BTreeSet<(Oid, String)>,
+    /// Every commit that the engine moved the target to, or past, with its unit.
+    ours: BTreeMap<Oid, UnitId>,
+    landed: BTreeSet<UnitId>,
+    line: BTreeMap<UnitId, (Oid, Oid)>,
+    /// The piece of every attempt whose end is not recorded.
+    open: BTreeMap<u64, Piece>,
+    done: BTreeSet<Piece>,
+    cases: BTreeMap<UnitId, Case>,
+    spent: Usd,
+    /// Checks of the file that passed on the target.
+    green: BTreeSet<String>,
+    built: Option<Candidate>,
+    runs: BTreeMap<u64, (Oid, VerifyPurpose)>,
+    /// Failed runs of each commit.
+    failed: BTreeMap<Oid, u32>,
+    red: Option<Oid>,
+}
+
+impl Laws {
+    pub(super) fn new(pipeline: &Pipeline) -> Self {
+        let cases = pipeline
+            .units
+            .iter()
+            .map(|unit| (unit.id.clone(), Case::default()));
+        Self {
+            slots: pipeline.limits.parallel as usize,
+            passes: BTreeSet::new(),
+            ours: BTreeMap::new(),
+            landed: BTreeSet::new(),
+            line: BTreeMap::new(),
+            open: BTreeMap::new(),
+            done: BTreeSet::new(),
+            cases: cases.collect(),
+            spent: Usd::default(),
+            green: BTreeSet::new(),
+            built: None,
+            runs: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            red: None,
+        }
+    }
+
+    /// Checks were really run.
+    pub(super) fn checked(&mut self, evidence: &Evidence) {
+        if evidence.passed() {
+            self.passes
+                .insert((evidence.tree.clone(), evidence.checks.clone()));
+        }
+    }
+
+    /// The engine has just moved the target.
+    pub(super) fn target_moved(&mut self, verified: &VerifiedCandidate, git: &Git, setting: &Setting) {
+        let (from, to) = (verified.from(), verified.to());
+        assert!(git.line(to).any(|commit| commit == from), "fast-forward only");
+        assert_eq!(
+            git.tree_of(to),
+            verified.tree(),
+            "the very tree that was verified"
+        );
+        let checks = checks_of(&setting.pipeline, verified);
+        let proved = (subject(&checks, to, git.tree_of(to)).clone(), hash_json(&checks));
+        let waived = setting.pipeline.verify == Verify::Waived;
+        assert!(
+            waived || self.passes.contains(&proved),
+            "what lands was passed by a real run"
+        );
+        let mut onto = from.clone();
+        for member in verified.units() {
+            let (head, base) = self.line.get(&member.unit).expect("what lands is in line");
+            assert_eq!(*head, member.head, "what lands was approved");
+            let strategy = setting.pipeline.queue.strategy;
+            let expected = model::put_onto(git, &onto, head, base, strategy);
+            let built = git.files(&member.commit);
+            assert_eq!(
+                expected,
+                Verdict::Lands(built.clone()),
+                "{} may land",
+                member.unit
+            );
+            onto = member.commit.clone();
+            self.ours.insert(onto.clone(), member.unit.clone());
+        }
+        assert_eq!(onto, *to);
+        assert!(
+            waived || !matches!(truth_of(&checks, git.files(to)), Truth::Fails | Truth::Hangs),
+            "no tree lands that its checks never pass on"
+        );
+        let units: Vec<&UnitId> = git.line(to).filter_map(|commit| self.ours.get(commit)).collect();
+        let once: BTreeSet<&UnitId> = units.iter().copied().collect();
+        assert_eq!(units.len(), once.len(), "a unit is on the target once: {units:?}");
+    }
+
+    /// Before an event is taken in.
+    pub(super) fn before(&mut self, record: &Record, state: &State) {
+        let Event::Unit(scoped) = &record.event else {
+            return;
+        };
+        let (id, unit) = (
+            &scoped.unit,
+            state.unit(&scoped.unit).expect("a unit of the pipeline"),
+        );
+        match &scoped.what {
+            UnitEvent::AttemptStarted {
+                job,
+                round,
+                fence,
+                commit,
+                ..
+            } => {
+                let piece = (id.clone(), unit.try_number(), *round, job.clone(), commit.clone());
+                assert!(!self.done.contains(&piece), "done already: {piece:?}");
+                self.open.insert(*fence, piece);
+                let costs = *job != Job::Checks;
+                let within = |spent: Usd, budget: Option<Usd>| budget.is_none_or(|budget| spent < budget);
+                let run = within(self.spent, state.pipeline().limits.budget);
+                let own = within(self.cases[id].spent, unit.budget());
+                assert!(
+                    !costs || run && own,
+                    "nothing that costs starts when the budget is spent"
+                );
+            }
+            UnitEvent::AttemptEnded {
+                fence,
+                outcome,
+                output,
+                usage,
+                ..
+            } => {
+                let cost = usage.cost.unwrap_or_default();
+                self.spent = self.spent + cost;
+                let counts = unit.in_flight().any(|flight| flight.fence == *fence);
+                let piece = self.open.remove(fence).expect("it was started");
+                let case = self.cases.get_mut(id).expect("a case a unit");
+                case.spent = case.spent + cost;
+                if counts {
+                    let head = unit.head().map(|head| &head.tree);
+                    let open = unit.phase() == Phase::Working || unit.phase() == Phase::Gated;
+                    if open && case.take(*outcome, output.as_ref(), head) {
+                        self.done.insert(piece);
+                    }
+                }
+            }
+            UnitEvent::UnitRetried { .. } => {
+                let case = self.cases.get_mut(id).expect("a case a unit");
+                let spent = case.spent;
+                *case = Case {
+                    spent,
+                    ..Case::default()
+                };
+            }
+            UnitEvent::GateDecided { approved: false, .. } => {
+                self.cases.get_mut(id).expect("a case a unit").rejections += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// After an event was taken in.
+    pub(super) fn after(&mut self, record: &Record, state: &State, git: &Git, setting: &Setting) {
+        assert!(state.running() <= self.slots, "no more runs than there are slots");
+        match &record.event {
+            Event::Run(RunEvent::PreflightEnded { evidence, .. }) => self.keep_green(evidence),
+            Event::Unit(scoped) => {
+                if let UnitEvent::UnitEvicted { reason, .. } = &scoped.what {
+                    self.evicted(&scoped.unit, *reason, git, setting, state);
+                }
+            }
+            Event::Queue(event) => {
+                self.queue_event(event, git, setting, state);
+                let known: BTreeSet<&UnitId> = self.line.keys().collect();
+                let entries = state.queue().entries();
+                let there: BTreeSet<&UnitId> = entries.iter().map(|entry| &entry.unit).collect();
+                assert_eq!(known, there, "no accepted entry is lost");
+            }
+            Event::Run(_) => {}
+        }
+    }
+
+    fn keep_green(&mut self, evidence: &Evidence) {
+        let passed = evidence.results.iter();
+        let passed = passed.filter(|row| row.outcome == CheckOutcome::Passed);
+        self.green.extend(passed.map(|row| row.name.clone()));
+    }
+
+    fn queue_event(&mut self, event: &QueueEvent, git: &Git, setting: &Setting, state: &State) {
+        match event {
+            QueueEvent::Enqueued { unit, head, base, .. } => {
+                let before = self
+                    .line
+                    .insert(unit.clone(), (head.commit.clone(), base.clone()));
+                assert!(before.is_none(), "{unit} is in line once");
+            }
+            QueueEvent::CandidateBuilt { candidate } => self.built = Some(candidate.clone()),
+            QueueEvent::VerifyStarted {
+                commit,
+                purpose,
+                fence,
+            } => {
+                self.runs.insert(*fence, (commit.clone(), *purpose));
+            }
+            QueueEvent::VerifyEnded { fence, evidence, .. } => self.verify_ended(*fence, evidence),
+            QueueEvent::EntryCharged { unit, charge, .. } => {
+                self.cases.get_mut(unit).expect("a case a unit").charged += charge;
+                if *charge == CHARGE_FAILURE {
+                    self.blamed(unit, git, setting);
+                }
+            }
+            QueueEvent::Landed {
+                units, evidence, to, ..
+            } => {
+                for landed in units {
+                    assert!(self.line.remove(&landed.unit).is_some(), "what lands was in line");
+                    assert!(
+                        self.landed.insert(landed.unit.clone()),
+                        "{} lands once",
+                        landed.unit
+                    );
+                }
+                assert!(self.ours.contains_key(to), "what is told to have landed did");
+                evidence.iter().for_each(|evidence| self.keep_green(evidence));
+            }
+            QueueEvent::BaseRed { commit, .. } => self.red = Some(commit.clone()),
+            QueueEvent::SentBack { unit, .. } => {
+                self.line.remove(unit);
+                self.cases.get_mut(unit).expect("a case a unit").sent_back += 1;
+            }
+            QueueEvent::EntryLeft { unit, end } => {
+                if let EntryEnd::Evicted { reason, .. } = end {
+                    self.evicted(unit, *reason, git, setting, state);
+                }
+                self.line.remove(unit);
+                self.cases.get_mut(unit).expect("a case a unit").charged = 0;
+            }
+            _ => {}
+        }
+    }
+
+    fn verify_ended(&mut self, fence: u64, evidence: &Evidence) {
+        let Some((commit, purpose)) = self.runs.remove(&fence) else {
+            return;
+        };
+        let failure = evidence.first_failure().map(|row| row.outcome);
+        let failed = matches!(failure, Some(CheckOutcome::Failed | CheckOutcome::TimedOut));
+        *self.failed.entry(commit.clone()).or_insert(0) += u32::from(failed);
+        if failure == Some(CheckOutcome::Skipped) {
+            let built = self.built.iter().filter(|built| built.commit == commit);
+            for member in built.flat_map(|built| &built.units) {
+                self.cases.get_mut(&member.unit).expect("a case a unit").skipped += 1;
+            }
+        }
+        if purpose == VerifyPurpose::Base {
+            self.keep_green(evidence);
+            // What failed on a base that was red and passes proves nothing.
+            if evidence.passed() && self.red.take_if(|red| *red == commit).is_some() {
+                let on_it = self.built.iter().filter(|built| built.base == commit);
+                for built in on_it {
+                    self.failed.remove(&built.commit);
+                }
+            }
+        }
+    }
+
+    /// A failure was put down to a unit: its candidate failed twice, and the target is not at fault.
+    fn blamed(&self, unit: &UnitId, git: &Git, setting: &Setting) {
+        let built = self.built.as_ref().expect("a charge is about a candidate");
+        assert!(built.units.iter().any(|member| member.unit == *unit));
+        let failures = self.failed.get(&built.commit).copied().unwrap_or(0);
+        assert!(failures >= 2, "{unit} is charged after {failures} failures");
+        let units = setting.pipeline.units.iter();
+        let units = units.filter(|spec| built.units.iter().any(|member| member.unit == spec.id));
+        let checks = queue_checks(&setting.pipeline, units);
+        let (here, base) = (git.files(&built.commit), git.files(&built.base));
+        assert_ne!(
+            truth_of(&checks, here),
+            Truth::Passes,
+            "{unit} is charged for a tree that passes"
+        );
+        let failing = checks
+            .iter()
+            .find(|check| truth(&check.name, here) != Truth::Passes);
+        let failing = failing.expect("one does not pass");
+        let known = self.green.contains(&failing.name) && !failing.name.starts_with("own-");
+        let base_fails = matches!(truth(&failing.name, base), Truth::Fails | Truth::Hangs);
+        assert!(
+            !(known && base_fails),
+            "{unit} is charged for what the target fails of"
+        );
+    }
+
+    /// A unit is given to a person for a reason that holds.
+    fn evicted(&self, unit: &UnitId, reason: Reason, git: &Git, setting: &Setting, state: &State) {
+        let case = &self.cases[unit];
+        let nature = setting.nature(unit);
+        let limits = &setting.pipeline.limits;
+        let holds = match reason {
+            Reason::ConflictTarget => {
+                let (head, base) = &self.line[unit];
+                let tip = state.queue().expected_tip().expect("it was put onto a tip");
+                let strategy = setting.pipeline.queue.strategy;
+                model::put_onto(git, tip, head, base, strategy) == Verdict::Conflicts
+            }
+            Reason::VerifyFailed | Reason::VerifyTimeout => case.charged >= EVICT_AT || case.sent_back > 0,
+            Reason::InfraExhausted => case.charged >= EVICT_AT || case.failures > limits.retries,
+            Reason::GateSkipped => case.skipped > 0,
+            Reason::ChecksFailed => case.red_checks > 0,
+            Reason::RoundsExhausted => !nature.is_good() || case.red_checks > 0 || case.rejections > 0,
+            Reason::Rejected => case.rejections > 0,
+            Reason::AttemptsExhausted | Reason::NoChange | Reason::SetupFailed | Reason::SecretInDiff => {
+                case.failures > limits.retries
+            }
+            Reason::BudgetExhausted => state
+                .unit(unit)
+                .and_then(crate::unit::State::budget)
+                .is_some_and(|budget| case.spent >= budget),
+            other => panic!("{unit} is evicted as {other}"),
+        };
+        assert!(holds, "{unit} is evicted as {reason} without a reason");
+    }
+
+    /// Nothing is left to decide at this moment: whoever is approved stands in line.
+    pub(super) fn when_settled(&self, state: &State, only: Option<&BTreeSet<UnitId>>) {
+        if state.queue().safety_stop().is_some() {
+            return;
+        }
+        for (id, unit) in state.units() {
+            let in_line = state.queue().generation_in_line(id);
+            let queued = unit.phase() == Phase::Queued;
+            let left_out = only.is_some_and(|only| !only.contains(id)) && in_line.is_none();
+            let expected = queued.then(|| unit.generation());
+            assert!(
+                in_line == expected || left_out,
+                "{id} is approved and not in line"
+            );
+        }
+    }
+
+    /// A run stops for what is so.
+    pub(super) fn check_stop(&self, cause: StopCause, state: &State, git: &Git, asked: Option<StopCause>) {
+        let fits = match cause {
+            StopCause::Finished => state.queue().is_idle() && self.line.is_empty(),
+            StopCause::Human => {
+                let entries = state.queue().entries();
+                let dirty = |status: &Status| matches!(status, Status::Held(Hold::TargetDirty { .. }));
+                state.gates().next().is_some() || entries.iter().any(|entry| dirty(&entry.status))
+            }
+            StopCause::BaseRed => {
+                let tip = state.queue().expected_tip().expect("the target was looked at");
+                let checks = queue_checks(state.pipeline(), std::iter::empty());
+                truth_of(&checks, git.files(tip)) != Truth::Passes
+            }
+            StopCause::Budget => state
+                .pipeline()
+                .limits
+                .budget
+                .is_some_and(|budget| self.spent >= budget),
+            StopCause::Safety => state.queue().safety_stop().is_some(),
+            StopCause::Signal | StopCause::TimeLimit | StopCause::Environment => asked == Some(cause),
+        };
+        assert!(fits, "the run stops as {cause:?}, which is not so");
+    }
+
+    /// The end of a seed: what is on the target is ours with its proof, or somebody else's.
+    pub(super) fn at_the_end(&self, state: &State, git: &Git) {
+        let Some(tip) = &git.target else { return };
+        let landed = state.queue().landed();
+        let mut on_target: Vec<&Oid> = git
+            .line(tip)
+            .filter(|commit| self.ours.contains_key(*commit))
+            .collect();
+        on_target.reverse();
+        let told: Vec<&Oid> = landed.iter().map(|landed| &landed.commit).collect();
+        let told: Vec<&Oid> = told
+            .into_iter()
+            .filter(|commit| on_target.contains(commit))
+            .collect();
+        let unsettled = usize::from(state.queue().pending_landing().is_some());
+        assert!(
+            on_target.len() <= told.len() + unsettled,
+            "{on_target:?} against {told:?}"
+        );
+        assert_eq!(told, on_target[..told.len()], "in the order of landing");
+        for (id, unit) in state.units() {
+            let is_told = landed.iter().filter(|landed| landed.unit == *id).count();
+            assert!(is_told <= 1, "{id} landed once");
+            assert!(is_told == 0 || unit.phase() == Phase::Landed);
+        }
+    }
+
+    /// Every unit has come to an end.
+    pub(super) fn all_ended(state: &State) {
+        for (id, unit) in state.units() {
+            assert!(decide::has_ended(unit.phase()), "{id} is {:?}", unit.phase());
+        }
+        assert!(state.is_complete() && state.is_finished());
+    }
+}
+
+impl Case {
+    /// Takes an outcome in; `true` when the piece of work is done for good.
+    fn take(&mut self, outcome: Outcome, output: Option<&Output>, head: Option<&Oid>) -> bool {
+        let done = match (outcome, output) {
+            (Outcome::Interrupted | Outcome::RateLimited { .. } | Outcome::Auth, _) => return false,
+            (Outcome::Ok, Some(Output::Checks { evidence })) => {
+                let failure = evidence.first_failure().map(|row| row.outcome);
+                let failed = matches!(failure, Some(CheckOutcome::Failed | CheckOutcome::TimedOut));
+                self.red_checks += u32::from(failed);
+                self.failures += u32::from(failed);
+                evidence.passed() || failed
+            }
+            (
+                Outcome::Ok,
+                Some(Output::Work {
+                    head: new, guards, ..
+                }),
+            ) => {
+                let refused = guards.iter().any(|hit| hit.action == GuardAction::Refuse);
+                !refused && head != Some(&new.tree)
+            }
+            (Outcome::Ok, Some(Output::Decision { approved, .. })) => {
+                self.rejections += u32::from(!approved);
+                true
+            }
+            (Outcome::Ok, Some(Output::Document { .. })) => true,
+            (Outcome::Ok, Some(Output::Review { .. })) => true,
+            (_, _) => false,
+        };
+        self.failures += u32::from(!done);
+        done
+    }
+}
+
+fn checks_of(pipeline: &Pipeline, verified: &VerifiedCandidate) -> Vec<Check> {
+    let lands = |id: &UnitId| verified.units().iter().any(|member| member.unit == *id);
+    queue_checks(pipeline, pipeline.units.iter().filter(|unit| lands(&unit.id)))
+}
