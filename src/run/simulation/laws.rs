@@ -6,37 +6,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::agents::{Truth, truth, truth_of};
+use super::cases::Cases;
 use super::git::Git;
 use super::model::{self, Verdict};
 use super::setting::Setting;
 use crate::event::{
-    Candidate, CheckOutcome, EntryEnd, Event, Evidence, GuardAction, Hold, Job, Outcome, Output, QueueEvent,
-    Reason, Record, RunEvent, StopCause, UnitEvent, VerifyPurpose,
+    Candidate, CheckOutcome, EntryEnd, Event, Evidence, Hold, QueueEvent, Reason, Record, RunEvent,
+    StopCause, UnitEvent, VerifyPurpose,
 };
 use crate::id::{Oid, UnitId};
 use crate::queue::{CHARGE_FAILURE, EVICT_AT, Status, VerifiedCandidate};
 use crate::run::{State, decide, hash_json, queue_checks, subject};
-use crate::spec::{Check, Pipeline, Usd, Verify};
+use crate::spec::{Check, Pipeline, Verify};
 use crate::unit::Phase;
-
-/// One piece of work: never done again once it is done. Try, round, job, and the commit it was done on.
-type Piece = (UnitId, u32, u32, Job, Oid);
-
-/// What is known against a unit in its current try.
-#[derive(Default)]
-struct Case {
-    /// Attempts that failed in a way that is charged.
-    failures: u32,
-    /// Runs of its own checks that failed.
-    red_checks: u32,
-    rejections: u32,
-    sent_back: u32,
-    /// What the queue charged since it was last in a person's hands.
-    charged: u32,
-    /// Verifications of it that left a check out.
-    skipped: u32,
-    spent: Usd,
-}
 
 pub(super) struct Laws {
     slots: usize,
@@ -46,11 +28,7 @@ pub(super) struct Laws {
     ours: BTreeMap<Oid, UnitId>,
     landed: BTreeSet<UnitId>,
     line: BTreeMap<UnitId, (Oid, Oid)>,
-    /// The piece of every attempt whose end is not recorded.
-    open: BTreeMap<u64, Piece>,
-    done: BTreeSet<Piece>,
-    cases: BTreeMap<UnitId, Case>,
-    spent: Usd,
+    cases: Cases,
     /// Checks of the file that passed on the target.
     green: BTreeSet<String>,
     built: Option<Candidate>,
@@ -58,29 +36,27 @@ pub(super) struct Laws {
     /// Failed runs of each commit.
     failed: BTreeMap<Oid, u32>,
     red: Option<Oid>,
+    /// A landing whose checkout is to follow.
+    to_follow: Option<Oid>,
+    has_checkout: bool,
 }
 
 impl Laws {
     pub(super) fn new(pipeline: &Pipeline) -> Self {
-        let cases = pipeline
-            .units
-            .iter()
-            .map(|unit| (unit.id.clone(), Case::default()));
         Self {
             slots: pipeline.limits.parallel as usize,
             passes: BTreeSet::new(),
             ours: BTreeMap::new(),
             landed: BTreeSet::new(),
             line: BTreeMap::new(),
-            open: BTreeMap::new(),
-            done: BTreeSet::new(),
-            cases: cases.collect(),
-            spent: Usd::default(),
+            cases: Cases::new(pipeline),
             green: BTreeSet::new(),
             built: None,
             runs: BTreeMap::new(),
             failed: BTreeMap::new(),
             red: None,
+            to_follow: None,
+            has_checkout: false,
         }
     }
 
@@ -136,66 +112,10 @@ impl Laws {
 
     /// Before an event is taken in.
     pub(super) fn before(&mut self, record: &Record, state: &State) {
-        let Event::Unit(scoped) = &record.event else {
-            return;
-        };
-        let (id, unit) = (
-            &scoped.unit,
-            state.unit(&scoped.unit).expect("a unit of the pipeline"),
-        );
-        match &scoped.what {
-            UnitEvent::AttemptStarted {
-                job,
-                round,
-                fence,
-                commit,
-                ..
-            } => {
-                let piece = (id.clone(), unit.try_number(), *round, job.clone(), commit.clone());
-                assert!(!self.done.contains(&piece), "done already: {piece:?}");
-                self.open.insert(*fence, piece);
-                let costs = *job != Job::Checks;
-                let within = |spent: Usd, budget: Option<Usd>| budget.is_none_or(|budget| spent < budget);
-                let run = within(self.spent, state.pipeline().limits.budget);
-                let own = within(self.cases[id].spent, unit.budget());
-                assert!(
-                    !costs || run && own,
-                    "nothing that costs starts when the budget is spent"
-                );
-            }
-            UnitEvent::AttemptEnded {
-                fence,
-                outcome,
-                output,
-                usage,
-                ..
-            } => {
-                let cost = usage.cost.unwrap_or_default();
-                self.spent = self.spent + cost;
-                let counts = unit.in_flight().any(|flight| flight.fence == *fence);
-                let piece = self.open.remove(fence).expect("it was started");
-                let case = self.cases.get_mut(id).expect("a case a unit");
-                case.spent = case.spent + cost;
-                if counts {
-                    let head = unit.head().map(|head| &head.tree);
-                    let open = unit.phase() == Phase::Working || unit.phase() == Phase::Gated;
-                    if open && case.take(*outcome, output.as_ref(), head) {
-                        self.done.insert(piece);
-                    }
-                }
-            }
-            UnitEvent::UnitRetried { .. } => {
-                let case = self.cases.get_mut(id).expect("a case a unit");
-                let spent = case.spent;
-                *case = Case {
-                    spent,
-                    ..Case::default()
-                };
-            }
-            UnitEvent::GateDecided { approved: false, .. } => {
-                self.cases.get_mut(id).expect("a case a unit").rejections += 1;
-            }
-            _ => {}
+        if let Event::Unit(scoped) = &record.event {
+            let unit = state.unit(&scoped.unit).expect("a unit of the pipeline");
+            self.cases
+                .before(&scoped.unit, &scoped.what, unit, state.pipeline());
         }
     }
 
@@ -234,6 +154,11 @@ impl Laws {
                     .insert(unit.clone(), (head.commit.clone(), base.clone()));
                 assert!(before.is_none(), "{unit} is in line once");
             }
+            QueueEvent::LandIntended { checkout, .. } => {
+                assert_eq!(self.to_follow, None, "a checkout follows before the next landing");
+                self.has_checkout = checkout.is_some();
+            }
+            QueueEvent::CheckoutFollowed { .. } => self.to_follow = None,
             QueueEvent::CandidateBuilt { candidate } => self.built = Some(candidate.clone()),
             QueueEvent::VerifyStarted {
                 commit,
@@ -244,15 +169,19 @@ impl Laws {
             }
             QueueEvent::VerifyEnded { fence, evidence, .. } => self.verify_ended(*fence, evidence),
             QueueEvent::EntryCharged { unit, charge, .. } => {
-                self.cases.get_mut(unit).expect("a case a unit").charged += charge;
+                let case = self.cases.of_mut(unit);
+                case.charged += charge;
                 if *charge == CHARGE_FAILURE {
+                    case.blamed += 1;
                     self.blamed(unit, git, setting);
                 }
             }
             QueueEvent::Landed {
                 units, evidence, to, ..
             } => {
+                self.to_follow = self.has_checkout.then(|| to.clone());
                 for landed in units {
+                    self.cases.of_mut(&landed.unit).is_there = true;
                     assert!(self.line.remove(&landed.unit).is_some(), "what lands was in line");
                     assert!(
                         self.landed.insert(landed.unit.clone()),
@@ -266,14 +195,22 @@ impl Laws {
             QueueEvent::BaseRed { commit, .. } => self.red = Some(commit.clone()),
             QueueEvent::SentBack { unit, .. } => {
                 self.line.remove(unit);
-                self.cases.get_mut(unit).expect("a case a unit").sent_back += 1;
+                let case = self.cases.of_mut(unit);
+                case.sent_back += 1;
+                assert_eq!(
+                    case.blamed, case.sent_back,
+                    "{unit} is sent back for what it was charged"
+                );
+                assert!(case.charged < EVICT_AT, "{unit} is evicted at {EVICT_AT}");
             }
             QueueEvent::EntryLeft { unit, end } => {
                 if let EntryEnd::Evicted { reason, .. } = end {
                     self.evicted(unit, *reason, git, setting, state);
                 }
                 self.line.remove(unit);
-                self.cases.get_mut(unit).expect("a case a unit").charged = 0;
+                let case = self.cases.of_mut(unit);
+                (case.charged, case.blamed, case.sent_back) = (0, 0, 0);
+                case.is_there |= *end == EntryEnd::AlreadyLanded;
             }
             _ => {}
         }
@@ -289,7 +226,7 @@ impl Laws {
         if failure == Some(CheckOutcome::Skipped) {
             let built = self.built.iter().filter(|built| built.commit == commit);
             for member in built.flat_map(|built| &built.units) {
-                self.cases.get_mut(&member.unit).expect("a case a unit").skipped += 1;
+                self.cases.of_mut(&member.unit).skipped += 1;
             }
         }
         if purpose == VerifyPurpose::Base {
@@ -333,7 +270,7 @@ impl Laws {
 
     /// A unit is given to a person for a reason that holds.
     fn evicted(&self, unit: &UnitId, reason: Reason, git: &Git, setting: &Setting, state: &State) {
-        let case = &self.cases[unit];
+        let case = self.cases.of(unit);
         let nature = setting.nature(unit);
         let limits = &setting.pipeline.limits;
         let holds = match reason {
@@ -396,7 +333,7 @@ impl Laws {
                 .pipeline()
                 .limits
                 .budget
-                .is_some_and(|budget| self.spent >= budget),
+                .is_some_and(|budget| self.cases.spent() >= budget),
             StopCause::Safety => state.queue().safety_stop().is_some(),
             StopCause::Signal | StopCause::TimeLimit | StopCause::Environment => asked == Some(cause),
         };
@@ -436,40 +373,6 @@ impl Laws {
             assert!(decide::has_ended(unit.phase()), "{id} is {:?}", unit.phase());
         }
         assert!(state.is_complete() && state.is_finished());
-    }
-}
-
-impl Case {
-    /// Takes an outcome in; `true` when the piece of work is done for good.
-    fn take(&mut self, outcome: Outcome, output: Option<&Output>, head: Option<&Oid>) -> bool {
-        let done = match (outcome, output) {
-            (Outcome::Interrupted | Outcome::RateLimited { .. } | Outcome::Auth, _) => return false,
-            (Outcome::Ok, Some(Output::Checks { evidence })) => {
-                let failure = evidence.first_failure().map(|row| row.outcome);
-                let failed = matches!(failure, Some(CheckOutcome::Failed | CheckOutcome::TimedOut));
-                self.red_checks += u32::from(failed);
-                self.failures += u32::from(failed);
-                evidence.passed() || failed
-            }
-            (
-                Outcome::Ok,
-                Some(Output::Work {
-                    head: new, guards, ..
-                }),
-            ) => {
-                let refused = guards.iter().any(|hit| hit.action == GuardAction::Refuse);
-                !refused && head != Some(&new.tree)
-            }
-            (Outcome::Ok, Some(Output::Decision { approved, .. })) => {
-                self.rejections += u32::from(!approved);
-                true
-            }
-            (Outcome::Ok, Some(Output::Document { .. })) => true,
-            (Outcome::Ok, Some(Output::Review { .. })) => true,
-            (_, _) => false,
-        };
-        self.failures += u32::from(!done);
-        done
     }
 }
 

@@ -5,7 +5,8 @@
 //! dice     chance from a seed            setting  the pipeline, and what its agents are like
 //! git      commits, target, checkout     agents   what attempts and checks come to
 //! driver   the engine's loop             recovery what it does first
-//! people   everybody else                laws     what must hold after every event
+//! people   everybody else                laws     what must hold of target and queue, after every event
+//! cases    what must hold of each unit   trace    what happened, for a person
 //! model    what may land, naively        coverage what happened, by kind
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! another number of seeds.
 
 mod agents;
+mod cases;
 mod coverage;
 mod dice;
 mod driver;
