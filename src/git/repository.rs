@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::invoke::{Call, Invoker, UserEnvironment, Whose, path_of};
+use super::invoke::{Call, Invoker, UserEnvironment, Whose, nul_items, path_of};
 use super::{Error, MINIMUM, Result};
 use crate::fault;
 use crate::id::Oid;

@@ -130,6 +130,7 @@ pub(super) fn count(counts: &mut Counts, record: &Record) {
             RunEvent::RunStarted { .. } => "run_started".to_owned(),
             RunEvent::EngineStarted { .. } => "engine_started".to_owned(),
             RunEvent::EngineStopped { why } => format!("stop {why:?}"),
+            RunEvent::RunRebuilt { .. } => "run_rebuilt".to_owned(),
             RunEvent::RunFinished => "run_finished".to_owned(),
             RunEvent::PreflightEnded { .. } => "preflight_ended".to_owned(),
         }),
