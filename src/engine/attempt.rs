@@ -161,8 +161,11 @@ impl Attempt {
 
     /// The event that says what came of it.
     async fn done(self: &Arc<Self>, came: Result<(AttemptReturn, Option<String>), EngineError>) -> Done {
+        let key = self.key();
+        let mut notes = Vec::new();
         let (conclusion, packet, duration_ms) = match came {
             Ok((returned, packet)) => {
+                notes.extend(returned.notes.iter().map(|note| format!("{key}: {note}")));
                 let duration_ms = returned.duration_ms;
                 let interpreter = Arc::clone(self);
                 let conclusion = blocking(move || interpret::conclude(&interpreter, &returned)).await;
@@ -190,7 +193,8 @@ impl Attempt {
         };
         Done {
             fence: self.fence,
-            place: Some(self.key()),
+            place: Some(key),
+            notes,
             event: Event::Unit(UnitScoped {
                 unit: self.unit.clone(),
                 what,

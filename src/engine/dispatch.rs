@@ -25,6 +25,8 @@ pub(super) struct Done {
     pub(super) fence: u64,
     /// The place that is needed until the event is recorded.
     pub(super) place: Option<AttemptKey>,
+    /// Things worth telling that are no events.
+    pub(super) notes: Vec<String>,
     /// What to record.
     pub(super) event: Event,
 }
@@ -104,6 +106,7 @@ impl Engine {
         );
         let refusal = refusal_of_disk(&done.event);
         self.record(&[done.event])?;
+        done.notes.iter().for_each(|note| self.observer.note(note));
         self.discard(done.place);
         if let Some(refusal) = &refusal {
             self.observer.note(refusal);
@@ -298,6 +301,7 @@ impl Engine {
             Done {
                 fence,
                 place: None,
+                notes: Vec::new(),
                 event: Event::Queue(QueueEvent::VerifyEnded {
                     fence,
                     evidence,

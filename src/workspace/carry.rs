@@ -73,13 +73,10 @@ async fn create(place: &Place, logs: &Logs) -> Result<OwnedFd, String> {
 }
 
 /// See [`Launcher::discard`](crate::port::Launcher::discard): takes the worktree and the attempt's directory away,
-/// whatever an agent did to them.
+/// whatever an agent did to them. Where somebody removed them, git's registration is still to go.
 pub(super) async fn discard(shared: Arc<Shared>, run: RunId, key: AttemptKey) -> Result<(), String> {
     let place = Place::of(&shared.settings.worktrees_root, &run, &key);
     blocking(move || {
-        if std::fs::symlink_metadata(&place.root).is_err() {
-            return Ok(());
-        }
         let unregistered = shared.repository.remove_worktree(&place.tree);
         let told = |error: &dyn std::fmt::Display| {
             format!(
