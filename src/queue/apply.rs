@@ -501,6 +501,15 @@ impl State {
         Ok(())
     }
 
+    /// A person starts the unit afresh, or made its commit: what it was charged before is forgotten. An entry in line
+    /// keeps its charge, since it leaves the line first.
+    pub fn person_takes_over(&mut self, unit: &UnitId) {
+        let is_in_line = self.ranks.contains_key(unit);
+        if let Some(known) = self.known.get_mut(unit).filter(|_| !is_in_line) {
+            known.charged = 0;
+        }
+    }
+
     fn target_moved(&mut self, from: &Oid, to: &Oid) -> Applied {
         if self.pending.is_some() {
             return Err(illegal("target_moved", None, "a landing has no outcome yet"));

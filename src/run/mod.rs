@@ -308,6 +308,9 @@ impl State {
             why: format!("{id}: {illegal}"),
         })?;
         self.running_attempts = self.running_attempts + unit.in_flight().count() - running;
+        if let UnitEvent::UnitRetried { .. } | UnitEvent::UnitResolved { .. } = event {
+            self.queue.person_takes_over(id);
+        }
         self.review_after(id, phase);
         Ok(())
     }

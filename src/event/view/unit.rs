@@ -59,6 +59,7 @@ impl View {
             UnitEvent::UnitApproved { head, base, .. } | UnitEvent::UnitResolved { head, base } => {
                 if matches!(event, UnitEvent::UnitResolved { .. }) {
                     self.reopen();
+                    self.units[place].charged = 0;
                 }
                 // No attempt speaks for a stage that the checks or a person's repair stand in for.
                 for row in self.units[place]

@@ -74,6 +74,22 @@ fn a_red_target_is_asked_again_when_a_person_calls_again() {
 }
 
 #[test]
+fn a_retry_forgets_what_the_queue_charged_before_it() {
+    let mut driver = Driver::of(&parallel(1), &line("a", ""));
+    for word in ["one", "two"] {
+        driver.settle().finish("a");
+        driver.target.insert(word.to_owned());
+        driver.commits += 1;
+        driver.finish("a");
+        assert_eq!(driver.state.queue().entry(&id("a")).unwrap().charged, 0);
+        driver.verify(CheckOutcome::Failed).verify(CheckOutcome::Failed);
+        assert_eq!(driver.phase("a"), Phase::Evicted, "its tier has no fix stage");
+        driver.unit_event("a", UnitEvent::UnitRetried { note: None });
+        driver.begin_engine();
+    }
+}
+
+#[test]
 fn what_is_finished_is_not_interrupted() {
     let mut driver = Driver::of(&parallel(4), &line("a", ""));
     driver.finish_all();
