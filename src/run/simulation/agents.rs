@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::driver::{Driver, HERE};
-use super::git::{File, Git, Mark, OTHERS, Stamp, THEIRS, Tree};
+use super::git::{File, Git, Mark, OTHERS, Stamp, Tree};
 use super::setting::{Kind, number_of};
 use crate::event::{
     CheckOutcome, CheckResult, Evidence, GuardAction, GuardHit, Head, Job, LedgerRow, LedgerRowState,
@@ -409,11 +409,6 @@ fn finding(number: usize, version: u32, same: bool) -> ReportedFinding {
         detail: String::new(),
         suggestion: None,
     }
-}
-
-/// Whether the target itself fails a check of the file.
-pub(super) fn is_red(files: &Tree) -> bool {
-    files.get(&THEIRS).is_some_and(|file| file.mark == Mark::Breaks)
 }
 
 /// Whether chance has no part in what a kind of run's agents do.

@@ -107,7 +107,11 @@ impl Cases {
             UnitEvent::AttemptEnded { .. } => self.attempt_ended(id, event, unit, pipeline),
             UnitEvent::UnitApproved { head, .. } => self.approved(id, &head.commit, unit, pipeline),
             UnitEvent::UnitPublished | UnitEvent::UnitKept { .. } => self.of_mut(id).is_there = true,
-            UnitEvent::UnitResolved { .. } => self.of_mut(id).resolved = true,
+            UnitEvent::UnitResolved { .. } => {
+                let case = self.of_mut(id);
+                case.resolved = true;
+                (case.charged, case.blamed, case.sent_back) = (0, 0, 0);
+            }
             UnitEvent::UnitRetried { .. } => {
                 let case = self.of_mut(id);
                 let spent = case.spent;

@@ -26,6 +26,8 @@ use crate::unit::{self, Brief};
 pub(super) const HERE: &str = "here";
 /// The path of the checkout that has the target.
 const CHECKOUT: &str = "/checkout";
+/// Decisions in a row without a wait until they are held to be endless.
+const DECISIONS_MAX: u32 = 500;
 /// Waits of a run until it is held to be endless.
 const WAITS_MAX: u32 = 2_000;
 
@@ -135,6 +137,13 @@ impl Driver {
             let seq = self.journal.len() as u64 + 1;
             let at = self.now;
             let record = Record { seq, at, event };
+            if self.setting.is_thorough() {
+                let folded = super::recovery::fold(&self.setting.pipeline, &self.journal);
+                assert!(
+                    folded == self.state,
+                    "the fold of the journal is the state, after every event"
+                );
+            }
             self.laws.before(&record, &self.state);
             self.journal.push(record);
             let record = self.journal.last().expect("it was just pushed");
@@ -176,7 +185,7 @@ impl Driver {
     /// Decides and acts until there is nothing to do but wait.
     fn settle(&mut self) -> Step<Settled> {
         let mut facts = self.facts();
-        loop {
+        for _ in 0..DECISIONS_MAX {
             self.others_act(1);
             facts.now = self.now;
             let effects = self.state.decide(&facts);
@@ -230,6 +239,7 @@ impl Driver {
                 return Ok(settled);
             }
         }
+        panic!("the run does not settle");
     }
 
     fn cause_of_stop(&self, cause: StopCause) -> StopCause {

@@ -149,7 +149,20 @@ fn play(seed: u64) -> Driver {
     }
     let folded = recovery::fold(&driver.setting.pipeline, &driver.journal);
     assert!(folded == driver.state, "the fold of the journal is the state");
+    if driver.setting.is_thorough() {
+        check_journal(&driver);
+    }
     driver
+}
+
+/// The journal as it would be read back from a disk says the same.
+fn check_journal(driver: &Driver) {
+    let again = |record: &Record| {
+        let line = serde_json::to_string(record).expect("a record serialises");
+        serde_json::from_str(&line).expect("what was written is read")
+    };
+    let read: Vec<Record> = driver.journal.iter().map(again).collect();
+    assert_eq!(read, driver.journal);
 }
 
 /// Plays a share of the seeds.
@@ -158,6 +171,13 @@ fn play_share(seeds: u64, share: u64) -> (u64, Counts) {
     let mut played = 0;
     for seed in (share..seeds).step_by(usize::try_from(THREADS).expect("few")) {
         let driver = play(seed);
+        if driver.setting.is_thorough() {
+            assert_eq!(
+                play(seed).journal,
+                driver.journal,
+                "the same seed is the same run"
+            );
+        }
         driver
             .journal
             .iter()

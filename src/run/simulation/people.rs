@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
+use super::agents::{Truth, truth_of};
 use super::driver::{Driver, Halt, Step};
 use super::git::{File, Integration, Mark, OTHERS, Path, Stamp, THEIRS, Tree};
 use super::setting::{Kind, number_of, unit_id};
 use crate::event::{EntryEnd, Event, Head, QueueEvent, Record, StopCause, UnitEvent, UnitScoped};
 use crate::id::{Oid, UnitId};
+use crate::run::queue_checks;
 use crate::unit::Phase;
 
 /// What a person wants of a unit; as in `engine::steer`.
@@ -174,9 +176,13 @@ impl Driver {
         }
         let tip = self.git.target.clone().expect("it was restored");
         self.git.refresh_checkout();
-        if super::agents::is_red(self.git.files(&tip)) {
+        let checks = queue_checks(&self.setting.pipeline, std::iter::empty());
+        if matches!(
+            truth_of(&checks, self.git.files(&tip)),
+            Truth::Fails | Truth::Hangs
+        ) {
             let mut files = self.git.files(&tip).clone();
-            files.remove(&THEIRS);
+            files.values_mut().for_each(|file| file.mark = Mark::Fine);
             self.see("others repaired the target");
             self.move_target(&files, &[tip]);
         }

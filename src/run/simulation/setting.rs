@@ -107,6 +107,7 @@ const TIERS: &str = "tiers:
   gated: {implement: {agent: author}, review: {agent: other}, fix: {agent: author}, approve: {by: human}}
   judged: {implement: {agent: author}, approve: {agent: other}}
   panel: {plan: {kind: prepare, agent: other}, implement: {agent: author, needs: [plan]}, review: {panel: [other, author], quorum: 2}, fix: {agent: author}, approve: {panel: [other, other, author], quorum: 2}}
+  twice: {implement: {agent: author}, review: {agent: other, needs: [implement]}, polish: {kind: implement, agent: author, needs: [implement]}, approve: {agent: other, needs: [review, polish]}}
   explore: {research: {kind: prepare, agent: other}}
 ";
 
@@ -115,7 +116,7 @@ static BASE: LazyLock<Pipeline> = LazyLock::new(|| {
     let unit = "  u0: {title: 'u0', prompt: x, tier: trivial, checks: [{name: own-0, run: make}]}\n";
     let loaded = super::super::tests::pipeline(TIERS, unit);
     let mut pipeline = Pipeline::clone(&loaded);
-    let used = ["trivial", "small", "gated", "judged", "panel", "explore"];
+    let used = ["trivial", "small", "gated", "judged", "panel", "twice", "explore"];
     pipeline.tiers.retain(|name, _| used.contains(&name.as_str()));
     pipeline
 });
@@ -141,11 +142,21 @@ impl Setting {
         draw_limits(&mut pipeline, kind, dice);
         draw_checks(&mut pipeline, dice);
         let template = pipeline.units.remove(0);
-        let count = 1 + dice.roll(6).min(dice.roll(7)) as usize;
+        let mut count = 1 + dice.roll(6).min(dice.roll(7)) as usize;
+        // Many that are alike and get in each other's way: a long line, in which the order tells.
+        let is_crowded = dice.chance(8);
+        if is_crowded {
+            count = 7;
+            pipeline.limits.parallel = 3 + dice.roll(2);
+            pipeline.limits.rounds = 3;
+        }
         let mut natures = Vec::new();
         for number in 0..count {
-            let nature = draw_nature(number, count, kind, dice);
-            let unit = draw_unit(number, &template, &nature, dice);
+            let mut nature = draw_nature(number, count, kind, dice);
+            let mut unit = draw_unit(number, &template, &nature, dice);
+            if is_crowded {
+                crowd(&mut nature, &mut unit, number, count, dice);
+            }
             natures.push(nature);
             pipeline.units.push(unit);
         }
@@ -162,6 +173,11 @@ impl Setting {
             keeps_first: kind != Kind::Calm && dice.chance(5),
             judge_yields: dice.chance(50),
         }
+    }
+
+    /// Whether what costs much is tried, too.
+    pub(super) fn is_thorough(&self) -> bool {
+        self.seed.is_multiple_of(50)
     }
 
     pub(super) fn nature(&self, unit: &UnitId) -> &Nature {
@@ -219,7 +235,7 @@ fn draw_unit(number: usize, template: &Unit, nature: &Nature, dice: &mut Dice) -
     unit.id = unit_id(number);
     unit.title = unit.id.to_string();
     let tiers = [
-        "trivial", "trivial", "small", "small", "small", "gated", "judged", "panel", "explore",
+        "trivial", "trivial", "small", "small", "small", "gated", "judged", "panel", "twice", "explore",
     ];
     unit.tier = dice.pick(&tiers).to_owned();
     unit.needs = (0..number).filter(|_| dice.chance(20)).map(unit_id).collect();
@@ -257,6 +273,19 @@ fn draw_nature(number: usize, count: usize, kind: Kind, dice: &mut Dice) -> Natu
         }
     }
     nature
+}
+
+/// Makes a unit one of many that are alike.
+fn crowd(nature: &mut Nature, unit: &mut Unit, number: usize, count: usize, dice: &mut Dice) {
+    "small".clone_into(&mut unit.tier);
+    unit.needs.clear();
+    unit.priority = i64::from(dice.chance(10));
+    *nature = Nature::GOOD;
+    let other = usize::try_from(dice.roll(7)).expect("few") % count;
+    if other != number && dice.chance(60) {
+        nature.mark = Mark::Clashes(Path::try_from(other).expect("few"));
+        nature.mends_at = 2;
+    }
 }
 
 /// How attempts of an author may fail.
