@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `kill@37` | SIGKILL at the 37th point that is reached, whatever its name |
 //! | `kill@journal.append:2` | SIGKILL at the second time of that point |
+//! | `cut@37`, `cut@journal.append:2` | the same as a power failure may leave it: what was written and not synced is gone |
 //! | `enospc@journal.append:1`, `eio@…`, `erofs@…` | the point answers with that error, once |
 //! | `trace@FILE` | appends the name of each point that is reached, and which fault came where |
 //!
@@ -19,13 +20,14 @@
 //! have given.
 
 #[cfg(debug_assertions)]
-pub use armed::{VARIABLE, arm, hand_over, point, torn};
+pub use armed::{VARIABLE, arm, hand_over, point, synced, torn, written};
 #[cfg(not(debug_assertions))]
-pub use unarmed::{point, torn};
+pub use unarmed::{point, synced, torn, written};
 
 /// What remains of the points in a release: nothing.
 #[cfg(not(debug_assertions))]
 mod unarmed {
+    use std::fs::File;
     use std::io::{self, Write};
 
     /// Nothing.
@@ -33,6 +35,14 @@ mod unarmed {
     pub fn point(_name: &'static str) -> io::Result<()> {
         Ok(())
     }
+
+    /// Nothing.
+    #[inline(always)]
+    pub fn written(_file: &File, _bytes_before: u64) {}
+
+    /// Nothing.
+    #[inline(always)]
+    pub fn synced(_file: &File) {}
 
     /// Nothing.
     #[inline(always)]
@@ -46,6 +56,8 @@ mod armed {
     use std::collections::BTreeMap;
     use std::fs::{File, OpenOptions};
     use std::io::{self, Write};
+    use std::os::fd::AsRawFd;
+    use std::path::PathBuf;
     use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
     use rustix::io::Errno;
@@ -57,6 +69,8 @@ mod armed {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     enum What {
         Kill,
+        /// A kill after which what was not synced is gone.
+        Cut,
         Fail(Errno),
     }
 
@@ -75,6 +89,8 @@ mod armed {
         trace: Option<File>,
         hits: u64,
         hits_by_name: BTreeMap<&'static str, u64>,
+        /// Files with bytes that were not synced, each with the length that was.
+        unsynced: BTreeMap<PathBuf, u64>,
     }
 
     static PLAN: OnceLock<Mutex<Plan>> = OnceLock::new();
@@ -104,6 +120,7 @@ mod armed {
         let (what, place) = word.split_once('@')?;
         let what = match what {
             "kill" => What::Kill,
+            "cut" => What::Cut,
             "enospc" => What::Fail(Errno::NOSPC),
             "eio" => What::Fail(Errno::IO),
             "erofs" => What::Fail(Errno::ROFS),
@@ -143,7 +160,26 @@ mod armed {
         match fault.what {
             What::Fail(errno) => Err(errno.into()),
             What::Kill => die(),
+            What::Cut => plan.cut(),
         }
+    }
+
+    /// Tells that bytes are about to be written behind the first `bytes_before` of a file.
+    pub fn written(file: &File, bytes_before: u64) {
+        if let (Some(mut plan), Ok(path)) = (locked(), path_of(file)) {
+            plan.unsynced.entry(path).or_insert(bytes_before);
+        }
+    }
+
+    /// Tells that everything that was written to a file is on the disk.
+    pub fn synced(file: &File) {
+        if let (Some(mut plan), Ok(path)) = (locked(), path_of(file)) {
+            plan.unsynced.remove(&path);
+        }
+    }
+
+    fn path_of(file: &File) -> io::Result<PathBuf> {
+        std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
     }
 
     /// Passes points in the stead of a process that is about to be started; what that process is to be armed with.
@@ -154,6 +190,7 @@ mod armed {
             if let Some(fault) = plan.hit(name) {
                 match fault.what {
                     What::Kill => die(),
+                    What::Cut => plan.cut(),
                     What::Fail(_) => words.push(format!("{}@{name}:1", fault.word.split('@').next()?)),
                 }
             }
@@ -186,6 +223,17 @@ mod armed {
                 drop(trace.write_all(line.as_bytes()));
             }
             fault
+        }
+
+        /// Dies as in a power failure.
+        fn cut(&self) -> ! {
+            for (path, length) in &self.unsynced {
+                // A file that went away took its bytes with it.
+                if let Ok(file) = OpenOptions::new().write(true).open(path) {
+                    drop(file.set_len(*length));
+                }
+            }
+            die()
         }
     }
 

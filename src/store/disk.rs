@@ -14,7 +14,9 @@ pub(super) const ASIDE: &str = ".bad-";
 
 /// Brings a file's bytes to the disk. The one place where the store waits for it.
 pub(super) fn sync(file: &File) -> io::Result<()> {
-    file.sync_data()
+    file.sync_data()?;
+    fault::synced(file);
+    Ok(())
 }
 
 /// Brings the names in a directory to the disk.
@@ -38,6 +40,7 @@ pub(super) fn write_aside(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let written = fault::point("store.file")
         .and_then(|()| File::create(&aside))
         .and_then(|mut file| {
+            fault::written(&file, 0);
             fault::torn("store.file.torn", &mut file, bytes)?;
             file.write_all(bytes)?;
             sync(&file)

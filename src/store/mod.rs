@@ -504,13 +504,15 @@ fn append(segment: &mut Segment, path: &Path, lines: &[u8]) -> Result<(), StoreE
         let why = format!("it has {found} bytes where {} were written", segment.bytes);
         return Err(StoreError::corrupt(path, 0, why));
     }
-    write_lines(&mut segment.file, lines).map_err(|source| StoreError::io("append to", path, source))?;
+    write_lines(&mut segment.file, segment.bytes, lines)
+        .map_err(|source| StoreError::io("append to", path, source))?;
     segment.bytes += lines.len() as u64;
     Ok(())
 }
 
-fn write_lines(file: &mut File, lines: &[u8]) -> io::Result<()> {
+fn write_lines(file: &mut File, bytes_before: u64, lines: &[u8]) -> io::Result<()> {
     fault::point("journal.append")?;
+    fault::written(file, bytes_before);
     fault::torn("journal.append.torn", file, lines)?;
     file.write_all(lines)?;
     fault::point("journal.sync")?;

@@ -1,5 +1,5 @@
 //! The crash sweep: a fixed scenario is killed at every persisted write and effect, killed again while it recovers, and
-//! refused each kind of write once. Whatever happens, the same command goes on to the same end.
+//! refused each kind of write once; and once at each kind of point it loses what was not synced, as in a power failure. Whatever happens, the same command goes on to the same end.
 //!
 //! Needs the failpoints, so it exists in builds with debug assertions only. One cell is repeated by itself with
 //! `PIPELINE_SWEEP='2 kill@37' cargo test --test it sweep::repeat`: the step, then the faults of the calls that come before the
@@ -227,6 +227,26 @@ fn failpoints() -> BTreeSet<String> {
     collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
     assert!(found.len() > 40, "{found:?}");
     found
+}
+
+#[test]
+fn what_was_not_synced_when_the_power_failed_had_no_effect() {
+    let dice = Dice::new();
+    let cuts = AtomicU64::new(0);
+    let cells = |course: &Course| {
+        let cell = |(name, places): (String, Vec<(usize, u64)>)| {
+            let (step, time) = dice.one_of(&places);
+            let faults = vec![format!("cut@{name}:{time}")];
+            Cell { step, faults }
+        };
+        names(course).into_iter().map(cell).collect()
+    };
+    perform_all(cells, |_, _, met| {
+        let came = met.iter().filter(|met| met.at.is_some()).count() as u64;
+        cuts.fetch_add(came, Ordering::Relaxed);
+        Vec::new()
+    });
+    tally(&format!("power cuts: {}", cuts.into_inner()));
 }
 
 #[test]
