@@ -125,7 +125,12 @@ impl State {
         None
     }
 
+    /// A fix waits for every review of the head: it is shown all they find, and what it returns replaces the head, so
+    /// that another fix beside it would be lost.
     fn want_fix(&self, trouble: Trouble, fix: &Stage) -> Want {
+        if self.flight.values().any(|flight| is_review(&flight.job)) {
+            return Want::Jobs(Vec::new());
+        }
         if let Some(sentence) = self.going_in_circles() {
             return evict(Reason::RoundsExhausted, sentence);
         }
@@ -453,6 +458,13 @@ fn author_job(stage: &Stage) -> Option<Job> {
 fn is_implement(job: &Job) -> bool {
     match job {
         Job::Stage { kind, .. } => kind.is_author(),
+        Job::Checks => false,
+    }
+}
+
+fn is_review(job: &Job) -> bool {
+    match job {
+        Job::Stage { kind, .. } => *kind == StageKind::Review,
         Job::Checks => false,
     }
 }

@@ -3,6 +3,8 @@
 //! The answers of a panel are kept until they decide. In a review the merged findings decide, so that one member's
 //! blocking finding blocks whatever the others say; in an approve stage the quorum does.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::event::{
@@ -249,6 +251,12 @@ impl State {
     }
 
     fn fix_done(&mut self, fix: &StageName, unchanged: bool) {
+        // Their findings are about a head that is no more, whichever fix they are for.
+        let found: Vec<StageName> = self
+            .blocking()
+            .filter(|entry| entry.source == Source::Review)
+            .flat_map(|entry| entry.reporters.iter().cloned())
+            .collect();
         self.fixes += 1;
         self.round += 1;
         self.run_mut(fix).fixes += 1;
@@ -267,7 +275,8 @@ impl State {
                     .collect()
             })
             .unwrap_or_default();
-        for name in reviews {
+        let reopened: BTreeSet<StageName> = reviews.into_iter().chain(found).collect();
+        for name in reopened {
             self.reopen_review(&name);
         }
     }

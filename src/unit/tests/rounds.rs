@@ -347,3 +347,41 @@ fn a_dispute_nobody_can_judge_does_not_let_the_author_through() {
     }
     assert_eq!(driver.evicted(), Reason::NoChange);
 }
+
+/// Two reviews of one head, each with a fix of its own.
+fn two_loops() -> Driver {
+    Driver::new(plan(vec![
+        stage("implement", StageKind::Implement, &[]),
+        stage("style", StageKind::Review, &["implement"]),
+        stage("security", StageKind::Review, &["implement"]),
+        stage("restyle", StageKind::Fix, &["style"]),
+        stage("secure", StageKind::Fix, &["security"]),
+        stage("approve", StageKind::Approve, &["restyle", "secure"]),
+    ]))
+    .implemented()
+}
+
+#[test]
+fn a_fix_waits_for_every_review_of_the_head_so_that_two_never_work_on_it_at_once() {
+    let mut driver = two_loops();
+    let (style, security) = (driver.begin("style"), driver.begin("security"));
+    driver.end(security, Outcome::Ok, Some(review(vec![major(3)], &[])));
+    assert_eq!(driver.wanted(), Vec::new());
+    driver.end(style, Outcome::Ok, Some(review(vec![major(30)], &[])));
+    driver.begin("secure");
+    assert_eq!(driver.wanted(), Vec::new(), "the other fix waits for this one");
+}
+
+#[test]
+fn what_another_review_found_still_blocks_after_a_fix() {
+    let mut driver = two_loops();
+    let (style, security) = (driver.begin("style"), driver.begin("security"));
+    driver.end(style, Outcome::Ok, Some(review(vec![major(30)], &[])));
+    driver.end(security, Outcome::Ok, Some(review(vec![major(3)], &[])));
+    driver.step("restyle", work(3));
+    driver.step("checks", passing());
+    driver.step("style", review(vec![], &[("F-1", RESOLVED)]));
+    driver.step("security", review(vec![], &[("F-2", PERSISTS)]));
+    driver.step("secure", work(4));
+    assert_eq!(driver.state.head(), Some(&head(4)));
+}
