@@ -287,6 +287,18 @@ impl State {
                 }
             }
             VerifyPurpose::Base => {
+                // A target on which a check was not run is not shown to pass it.
+                let trial = match verdict {
+                    Verdict::Empty | Verdict::Skipped => Trial {
+                        verdict: Verdict::Infrastructure,
+                        ..trial
+                    },
+                    Verdict::Passed
+                    | Verdict::Failed
+                    | Verdict::TimedOut
+                    | Verdict::Infrastructure
+                    | Verdict::Interrupted => trial,
+                };
                 if let Some(base) = self.base.as_mut().filter(|base| base.commit == run.commit)
                     && verdict != Verdict::Interrupted
                 {

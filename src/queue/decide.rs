@@ -272,7 +272,8 @@ impl State {
                 }),
                 Some(_) | None => self.put_down(unit, trial),
             },
-            // The base does not fail what used to pass on it, so the unit does.
+            // The base does not fail what used to pass on it, so the unit does. A base that was not checked is taken in
+            // as the machine's fault.
             Verdict::Passed | Verdict::Empty | Verdict::Skipped | Verdict::Interrupted => {
                 self.put_down(unit, trial)
             }

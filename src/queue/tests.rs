@@ -338,6 +338,18 @@ fn the_machines_failure_on_the_base_is_bounded_too() {
 }
 
 #[test]
+fn a_base_that_was_not_checked_is_checked_again_before_anybody_is_charged_for_a_failure() {
+    let mut world = one();
+    world.end_test(Failed);
+    world.end_test(Failed);
+    world.end_test(CheckOutcome::Skipped);
+    assert_eq!(world.charges(), [("a".into(), 10, "infra_exhausted")]);
+    assert_eq!(world.open[0].3, VerifyPurpose::Base);
+    world.end_test(Failed);
+    assert!(world.state.base_red().is_some());
+}
+
+#[test]
 fn the_machines_failure_is_no_failure_of_the_unit() {
     let mut world = one();
     world.end_test(Failed);
