@@ -228,7 +228,7 @@ impl Driver {
         head_of(&self.git, &commit)
     }
 
-    fn review(&mut self, (unit, .., brief): Order<'_>) -> Ended {
+    fn review(&mut self, (unit, start, _, brief): Order<'_>) -> Ended {
         let number = number_of(unit);
         let Brief::Review { open, .. } = brief else {
             panic!("a review gets a review's brief")
@@ -251,7 +251,7 @@ impl Driver {
             },
         });
         let findings = if finds && (open.is_empty() || !same) {
-            vec![finding(number, version, same)]
+            vec![finding(number, &start.job, version, same)]
         } else {
             Vec::new()
         };
@@ -393,7 +393,8 @@ fn work(head: Head, resolutions: Vec<Resolution>, guards: Vec<GuardHit>, number:
     }
 }
 
-fn finding(number: usize, version: u32, same: bool) -> ReportedFinding {
+fn finding(number: usize, review: &Job, version: u32, same: bool) -> ReportedFinding {
+    let told = if same { 0 } else { version };
     ReportedFinding {
         id: None,
         file: format!("u{number}"),
@@ -401,11 +402,7 @@ fn finding(number: usize, version: u32, same: bool) -> ReportedFinding {
         end_line: None,
         severity: Severity::Major,
         confidence: 90,
-        title: if same {
-            "it is wrong".to_owned()
-        } else {
-            format!("version {version} is wrong")
-        },
+        title: format!("version {told} is wrong, says {review:?}"),
         detail: String::new(),
         suggestion: None,
     }

@@ -148,6 +148,15 @@ impl Cases {
         if !unit.in_flight().any(|flight| flight.fence == *fence) {
             return;
         }
+        let judges = match &piece.3 {
+            Job::Stage { kind, .. } => kind.is_judge(),
+            Job::Checks => true,
+        };
+        let on_head = unit.head().is_some_and(|head| head.commit == piece.4);
+        assert!(
+            !judges || on_head,
+            "{id}: what judged an older head says nothing of this one"
+        );
         let done = case.take(*outcome, output.as_ref(), unit.head().map(|head| &head.tree));
         let is_fix = matches!(
             piece.3,
@@ -171,7 +180,8 @@ impl Cases {
         }
     }
 
-    /// A unit goes to the queue: its checks passed, and every judge has judged, on this very head.
+    /// A unit goes to the queue: its checks passed, and every judge has judged, on this very head. Where there is
+    /// more than one fix, a review judges again what its own fix made, and nothing else.
     fn approved(&self, id: &UnitId, head: &Oid, unit: &unit::State, pipeline: &Pipeline) {
         let agreed = |stage: Option<StageName>| self.agreed.contains(&(id.clone(), stage, head.clone()));
         let plan = unit.plan();
@@ -183,9 +193,20 @@ impl Cases {
         if self.cases[id].resolved {
             return;
         }
+        let stands = |entry: &&unit::LedgerEntry| {
+            entry.is_open(unit.try_number()) && entry.blocks && !entry.state.awaits_judge()
+        };
+        let blocking = unit.ledger().entries().iter().find(stands);
+        assert!(blocking.is_none(), "{id} is approved over {blocking:?}");
+        let fixes = plan
+            .tier
+            .stages
+            .iter()
+            .filter(|stage| stage.kind == StageKind::Fix);
+        let many_fixes = fixes.count() > 1;
         for stage in &plan.tier.stages {
             let judged = match (stage.kind, &stage.by) {
-                (StageKind::Review, _) => true,
+                (StageKind::Review, _) => !many_fixes,
                 (StageKind::Approve, Performer::Agent(_) | Performer::Panel { .. }) => true,
                 (StageKind::Approve, Performer::Human | Performer::Checks) => false,
                 (StageKind::Prepare | StageKind::Implement | StageKind::Fix, _) => false,

@@ -318,6 +318,7 @@ impl Driver {
     }
 
     fn spawn(&mut self, fence: u64, what: What) {
+        assert!(self.stopping.is_none(), "nothing starts while the run drains");
         self.tasks.insert(fence, Task { what, told: false });
         let running = self
             .tasks
@@ -385,6 +386,7 @@ impl Driver {
     }
 
     fn land(&mut self, verified: &VerifiedCandidate) -> Step {
+        assert!(self.stopping.is_none(), "nothing lands while the run drains");
         let (from, to) = (verified.from().clone(), verified.to().clone());
         self.others_act(2);
         let (checkout, refusal) = self.look_at_checkout(&from, &to);

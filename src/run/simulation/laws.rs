@@ -192,6 +192,12 @@ impl Laws {
                 assert!(self.ours.contains_key(to), "what is told to have landed did");
                 evidence.iter().for_each(|evidence| self.keep_green(evidence));
             }
+            QueueEvent::TargetMoved { from, to } => {
+                assert!(
+                    git.is_ancestor(from, to),
+                    "nobody goes on from a target that was rewritten"
+                );
+            }
             QueueEvent::BaseRed { commit, .. } => self.red = Some(commit.clone()),
             QueueEvent::SentBack { unit, .. } => {
                 self.line.remove(unit);

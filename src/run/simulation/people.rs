@@ -210,7 +210,8 @@ impl Driver {
                 Phase::Gated => 60,
                 Phase::Evicted | Phase::Cancelled => 30,
                 Phase::Landed | Phase::Discarded => 0,
-                Phase::Waiting | Phase::Working | Phase::Queued | Phase::Published | Phase::Blocked => 2,
+                Phase::Queued => 8,
+                Phase::Waiting | Phase::Working | Phase::Published | Phase::Blocked => 2,
             };
             if !self.dice.chance(wishes) {
                 continue;

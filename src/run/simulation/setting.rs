@@ -107,7 +107,7 @@ const TIERS: &str = "tiers:
   gated: {implement: {agent: author}, review: {agent: other}, fix: {agent: author}, approve: {by: human}}
   judged: {implement: {agent: author}, approve: {agent: other}}
   panel: {plan: {kind: prepare, agent: other}, implement: {agent: author, needs: [plan]}, review: {panel: [other, author], quorum: 2}, fix: {agent: author}, approve: {panel: [other, other, author], quorum: 2}}
-  twice: {implement: {agent: author}, review: {agent: other, needs: [implement]}, polish: {kind: implement, agent: author, needs: [implement]}, approve: {agent: other, needs: [review, polish]}}
+  double: {implement: {agent: author}, one: {kind: review, agent: other, needs: [implement]}, two: {kind: review, agent: other, needs: [implement]}, mend-one: {kind: fix, agent: author, needs: [one]}, mend-two: {kind: fix, agent: author, needs: [two, mend-one]}, approve: {agent: other, needs: [mend-two]}}
   explore: {research: {kind: prepare, agent: other}}
 ";
 
@@ -116,7 +116,9 @@ static BASE: LazyLock<Pipeline> = LazyLock::new(|| {
     let unit = "  u0: {title: 'u0', prompt: x, tier: trivial, checks: [{name: own-0, run: make}]}\n";
     let loaded = super::super::tests::pipeline(TIERS, unit);
     let mut pipeline = Pipeline::clone(&loaded);
-    let used = ["trivial", "small", "gated", "judged", "panel", "twice", "explore"];
+    let used = [
+        "trivial", "small", "gated", "judged", "panel", "double", "explore",
+    ];
     pipeline.tiers.retain(|name, _| used.contains(&name.as_str()));
     pipeline
 });
@@ -235,7 +237,7 @@ fn draw_unit(number: usize, template: &Unit, nature: &Nature, dice: &mut Dice) -
     unit.id = unit_id(number);
     unit.title = unit.id.to_string();
     let tiers = [
-        "trivial", "trivial", "small", "small", "small", "gated", "judged", "panel", "twice", "explore",
+        "trivial", "trivial", "small", "small", "small", "gated", "judged", "panel", "double", "explore",
     ];
     unit.tier = dice.pick(&tiers).to_owned();
     unit.needs = (0..number).filter(|_| dice.chance(20)).map(unit_id).collect();
