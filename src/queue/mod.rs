@@ -1,7 +1,8 @@
 //! The merge queue of one target branch, as a pure machine.
 //!
 //! Events go in through [`State::apply`], decisions come out of [`State::decide`]; the state is the fold of the
-//! events and nothing else. No clock, no randomness, no I/O: the same events give the same landing order.
+//! events and nothing else, but for one piece of news ([`State::person_takes_over`]), which is itself an event of the
+//! run. No clock, no randomness, no I/O: the same events give the same landing order.
 //!
 //! # Where it decides
 //!

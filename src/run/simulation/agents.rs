@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::driver::{Driver, HERE};
 use super::git::{File, Git, Mark, OTHERS, Stamp, Tree};
-use super::setting::{Kind, number_of};
+use super::setting::number_of;
 use crate::event::{
     CheckOutcome, CheckResult, Evidence, GuardAction, GuardHit, Head, Job, LedgerRow, LedgerRowState,
     LineRange, Outcome, Output, Reason, ReportedFinding, Resolution, ResolutionAction, UnitEvent, Usage,
@@ -406,9 +406,4 @@ fn finding(number: usize, review: &Job, version: u32, same: bool) -> ReportedFin
         detail: String::new(),
         suggestion: None,
     }
-}
-
-/// Whether chance has no part in what a kind of run's agents do.
-pub(super) fn is_fair(kind: Kind) -> bool {
-    kind == Kind::Calm
 }

@@ -194,7 +194,7 @@ impl Driver {
         self.clean();
         let gated: Vec<UnitId> = self.state.gates().map(|(unit, _)| unit.clone()).collect();
         for unit in &gated {
-            let approves = super::agents::is_fair(self.setting.kind) || self.dice.chance(80);
+            let approves = self.setting.kind == Kind::Calm || self.dice.chance(80);
             self.wish(unit, Wish::Decide(approves))?;
         }
         Ok(!gated.is_empty())
