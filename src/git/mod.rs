@@ -25,6 +25,7 @@ mod inspect;
 mod integrate;
 mod invoke;
 mod land;
+mod loose;
 mod objects;
 mod private;
 mod record;
@@ -37,7 +38,7 @@ mod worktree;
 
 pub use diff::{ChangeStatus, ChangedFile, FileStat, Patch};
 pub use inspect::WithTrailers;
-pub use integrate::{IntegrateUnit, Integration};
+pub use integrate::{ConflictGraph, IntegrateUnit, Integration};
 pub use invoke::UserEnvironment;
 pub use land::{Moved, TargetLock};
 pub use private::View;
@@ -218,6 +219,8 @@ impl Error {
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests_differential;
 #[cfg(test)]
 mod tests_integrate;
 #[cfg(test)]

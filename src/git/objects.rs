@@ -1,9 +1,12 @@
 //! Reading and making objects.
 //!
-//! What has to know history runs git, because libgit2 does not know where a shallow history ends. Trees and blobs
-//! are read with libgit2 from a bare object database: it has no configuration, no refs and no replacements.
+//! Commits, trees and blobs are read with libgit2 from a bare object database: it has no configuration, no refs and no
+//! replacements. It does not know where a shallow history ends, so what follows history there runs git.
+
+use std::path::PathBuf;
 
 use super::invoke::failed;
+use super::loose::LooseObjects;
 use super::repository::{Identity, Repository};
 use super::{Error, Result};
 use crate::id::Oid;
@@ -61,6 +64,16 @@ impl Repository {
     /// # Errors
     /// When one of them is no commit.
     pub fn is_ancestor(&self, ancestor: &Oid, descendant: &Oid) -> Result<bool> {
+        if !self.is_shallow() {
+            let objects = self.objects()?;
+            for commit in [ancestor, descendant] {
+                objects
+                    .find_commit(raw(commit))
+                    .map_err(unreadable(commit.as_str()))?;
+            }
+            let descends = objects.graph_descendant_of(raw(descendant), raw(ancestor));
+            return Ok(ancestor == descendant || descends.map_err(unreadable("the history"))?);
+        }
         let call = self.neutral()?.args([
             "merge-base",
             "--is-ancestor",
@@ -75,16 +88,42 @@ impl Repository {
         }
     }
 
-    /// The best common ancestor, if there is one.
+    /// The best common ancestor, if there is one; git's first choice where there are several.
     ///
     /// # Errors
     /// When one of them is no commit.
     pub fn merge_base(&self, one: &Oid, other: &Oid) -> Result<Option<Oid>> {
-        let call = self.neutral()?.args(["merge-base", one.as_str(), other.as_str()]);
+        Ok(self.merge_bases(one, other)?.into_iter().next())
+    }
+
+    /// The best common ancestors, in git's order.
+    pub(super) fn merge_bases(&self, one: &Oid, other: &Oid) -> Result<Vec<Oid>> {
+        if !self.is_shallow() {
+            let objects = self.objects()?;
+            match objects.merge_bases(raw(one), raw(other)) {
+                Ok(found) if found.len() == 1 => return Ok(vec![own(found[0])?]),
+                Err(error) if error.code() == git2::ErrorCode::NotFound => {
+                    // The same answer as for a commit that is not there.
+                    for commit in [one, other] {
+                        objects
+                            .find_commit(raw(commit))
+                            .map_err(unreadable(commit.as_str()))?;
+                    }
+                    return Ok(Vec::new());
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        let call = self
+            .neutral()?
+            .args(["merge-base", "--all", one.as_str(), other.as_str()]);
         let output = self.invoker().run(&call)?;
         match output.status.code() {
-            Some(0) => Ok(Some(String::from_utf8_lossy(&output.stdout).trim().parse()?)),
-            Some(1) => Ok(None),
+            Some(0) => String::from_utf8_lossy(&output.stdout)
+                .lines()
+                .map(|line| Ok(line.parse()?))
+                .collect(),
+            Some(1) => Ok(Vec::new()),
             _ => Err(failed(&call, &output)),
         }
     }
@@ -212,15 +251,22 @@ impl Repository {
 
     /// Writes a commit's text into the repository's object store.
     pub(super) fn write_commit(&self, text: &[u8]) -> Result<Oid> {
-        let call = self
-            .neutral()?
-            .args(["hash-object", "-w", "-t", "commit", "--stdin"]);
-        self.oid(&call.stdin(text.to_vec()))
+        let objects = self.objects()?;
+        let store = objects.odb().map_err(unreadable("the object store"))?;
+        let mut new = LooseObjects::durable(self.objects_dir());
+        let commit = new.add(&store, git2::ObjectType::Commit, text)?;
+        new.finish()?;
+        own(commit)
+    }
+
+    /// Where the objects are.
+    pub(super) fn objects_dir(&self) -> PathBuf {
+        self.common_dir().join("objects")
     }
 
     /// The objects and nothing else of the repository, for libgit2.
     pub(super) fn objects(&self) -> Result<git2::Repository> {
-        let path = self.common_dir().join("objects");
+        let path = self.objects_dir();
         let open = || {
             let objects = git2::Odb::new()?;
             objects.add_disk_alternate(&path.to_string_lossy())?;

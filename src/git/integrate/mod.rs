@@ -1,22 +1,30 @@
 //! Putting a unit onto a base, in memory.
 //!
-//! git's own merge (`ort`) does it, in the neutral setting with the attributes of the base. Authors and their dates
-//! are kept, a committer's date is the author's, so the same inputs give the same commit.
+//! git's own merge (`ort`) is what counts, in the neutral setting with the attributes of the base. It is asked wherever
+//! it might do more than take each path from the side that changed it; that much is done in process (`trees`), and
+//! so is everything around it. Authors and their dates are kept, a committer's date is the author's, so the same
+//! inputs give the same commit.
 
-use std::collections::BTreeMap;
+mod conflict;
+mod graph;
+mod trees;
 
-use super::invoke::failed;
-use super::objects::{commit_text, person_line, raw, unreadable};
+pub use graph::ConflictGraph;
+#[cfg(test)]
+pub(super) use graph::testing;
+
+use super::loose::LooseObjects;
+use super::objects::{commit_text, own, person_line, raw, unreadable};
 use super::repository::{Identity, Repository};
 use super::{Error, Result};
-use crate::event::{Conflict, Obstacle};
+use crate::event::Obstacle;
 use crate::id::Oid;
 use crate::spec::Strategy;
+use conflict::Merged;
+use trees::Trees;
 
-/// Most bytes of conflict hunks kept of one path.
-const HUNKS_BYTES_MAX: usize = 16 << 10;
-/// Lines kept around a conflict.
-const HUNK_CONTEXT_LINES: usize = 3;
+/// Commits of a unit that are followed in process; a longer line is git's to list.
+const COMMITS_FOLLOWED_MAX: usize = 1000;
 
 /// What is put onto a base: the commits of `head` that are not in `base`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,15 +47,6 @@ pub enum Integration {
     },
     /// It does not; `landed_by` of its conflicts is for the caller to fill in.
     Obstacle(Obstacle),
-}
-
-/// A merge of two trees.
-enum Merged {
-    Clean(Oid),
-    Conflicts {
-        tree: Oid,
-        conflicts: BTreeMap<String, String>,
-    },
 }
 
 /// What is kept of a commit that is made again.
@@ -73,34 +72,179 @@ impl Repository {
         message: &str,
         identity: &Identity,
     ) -> Result<Integration> {
-        let Some(fork) = self.merge_base(base, &unit.head)? else {
+        let forks = self.merge_bases(base, &unit.head)?;
+        let Some(fork) = forks.first() else {
             return Ok(Integration::Obstacle(Obstacle::UnrelatedHistory));
         };
-        if fork == unit.head {
+        if *fork == unit.head {
             return Ok(Integration::Obstacle(Obstacle::AlreadyLanded));
         }
-        match strategy {
-            Strategy::Rebase => self.replay(base, unit, &fork, identity),
+        let objects = self.objects()?;
+        let mut work = Work {
+            repository: self,
+            objects: &objects,
+            trees: Trees::new(&objects, LooseObjects::durable(self.objects_dir())),
+            base,
+            unit,
+            forks: &forks,
+            identity,
+        };
+        let done = match strategy {
+            Strategy::Rebase => work.replay()?,
             Strategy::Squash => {
                 // Where the unit's base is on the line, git finds the better base itself; where it is not, only what
                 // the unit adds to it is meant.
                 let explicit = (!self.is_ancestor(&unit.base, base)?).then_some(&unit.base);
-                self.one_commit(base, unit, explicit, &fork, &[base], message, identity)
+                work.one_commit(explicit, &[base], message)?
             }
-            Strategy::Merge => {
-                self.one_commit(base, unit, None, &fork, &[base, &unit.head], message, identity)
-            }
+            Strategy::Merge => work.one_commit(None, &[base, &unit.head], message)?,
+        };
+        if let Integration::Built { .. } = done {
+            work.trees.new.finish()?;
         }
+        Ok(done)
+    }
+}
+
+/// One unit on its way onto a base.
+struct Work<'a> {
+    repository: &'a Repository,
+    objects: &'a git2::Repository,
+    trees: Trees<'a>,
+    base: &'a Oid,
+    unit: &'a IntegrateUnit,
+    /// The merge bases of base and head; at least one.
+    forks: &'a [Oid],
+    identity: &'a Identity,
+}
+
+/// A commit that may not be in place yet, with its tree.
+#[derive(Clone)]
+struct Made {
+    commit: Oid,
+    tree: Oid,
+}
+
+impl Work<'_> {
+    /// The commits of the unit one by one.
+    fn replay(&mut self) -> Result<Integration> {
+        let line = match self.line()? {
+            Ok(line) => line,
+            Err(obstacle) => return Ok(Integration::Obstacle(obstacle)),
+        };
+        let mut current = self.existing(self.base)?;
+        for (parent, commit) in line {
+            let (was, is) = (self.existing(&parent)?, self.existing(&commit)?);
+            if parent == current.commit && was.tree != is.tree {
+                // It stands there already.
+                current = is;
+                continue;
+            }
+            let tree = match self.merge(&current, &is, Some(&was))? {
+                Merged::Clean(tree) => tree,
+                Merged::Conflicts { tree, conflicts } => {
+                    return self
+                        .repository
+                        .conflict(&tree, conflicts, &self.forks[0], self.base);
+                }
+            };
+            if tree == current.tree {
+                continue;
+            }
+            let original = self.original(&commit)?;
+            let mut committer = name_of(self.identity);
+            committer.extend_from_slice(&original.date);
+            let text = commit_text(
+                &tree,
+                &[&current.commit],
+                &original.author,
+                &committer,
+                &original.encoding,
+                &original.message,
+            );
+            let commit = own(self.trees.add_commit(&text)?)?;
+            current = Made { commit, tree };
+        }
+        if current.commit == *self.base {
+            return Ok(Integration::Obstacle(Obstacle::AlreadyLanded));
+        }
+        let Made { commit, tree } = current;
+        Ok(Integration::Built { commit, tree })
     }
 
-    fn replay(
-        &self,
-        base: &Oid,
-        unit: &IntegrateUnit,
-        fork: &Oid,
-        identity: &Identity,
-    ) -> Result<Integration> {
+    /// Everything the unit brings as one commit. `was` is what it is counted from, where it is not for git to find.
+    fn one_commit(&mut self, was: Option<&Oid>, parents: &[&Oid], message: &str) -> Result<Integration> {
+        let (ours, theirs) = (self.existing(self.base)?, self.existing(&self.unit.head)?);
+        let was = was.map(|was| self.existing(was)).transpose()?;
+        let tree = match self.merge(&ours, &theirs, was.as_ref())? {
+            Merged::Clean(tree) => tree,
+            Merged::Conflicts { tree, conflicts } => {
+                return self
+                    .repository
+                    .conflict(&tree, conflicts, &self.forks[0], self.base);
+            }
+        };
+        if tree == ours.tree {
+            return Ok(Integration::Obstacle(Obstacle::AlreadyLanded));
+        }
+        let original = self.original(&self.unit.head)?;
+        let mut committer = name_of(self.identity);
+        committer.extend_from_slice(&original.date);
+        let author = if parents.len() == 1 {
+            &original.author
+        } else {
+            &committer
+        };
+        let text = commit_text(&tree, parents, author, &committer, &[], message.as_bytes());
+        let commit = own(self.trees.add_commit(&text)?)?;
+        Ok(Integration::Built { commit, tree })
+    }
+
+    /// Merges `theirs` into `ours`; `base` where it is not for git to find.
+    fn merge(&mut self, ours: &Made, theirs: &Made, base: Option<&Made>) -> Result<Merged> {
+        let only_fork = || match self.forks {
+            [fork] => self.existing(fork).map(Some),
+            _ => Ok(None),
+        };
+        let from = match base {
+            Some(base) => Some(base.clone()),
+            None => only_fork()?,
+        };
+        if let Some(from) = from {
+            let [from, one, other] = [&from, ours, theirs].map(|made| raw(&made.tree));
+            if let Some(tree) = self.trees.merge(from, one, other)? {
+                return Ok(Merged::Clean(own(tree)?));
+            }
+        }
+        // git has to see what was made so far.
+        self.trees.new.finish()?;
+        let base = base.map(|made| &made.commit);
+        self.repository
+            .merge_by_git(self.base, &ours.commit, &theirs.commit, base)
+    }
+
+    /// The unit's commits, the oldest first, each after its parent.
+    fn line(&self) -> Result<std::result::Result<Vec<(Oid, Oid)>, Obstacle>> {
+        let mut line = Vec::new();
+        let mut at = raw(&self.unit.head);
+        while at != raw(&self.unit.base) {
+            // A root, a merge and the end of a shallow history are told by git.
+            let parent = match self.objects.find_commit(at) {
+                Ok(found) if found.parent_count() == 1 && line.len() < COMMITS_FOLLOWED_MAX => {
+                    found.parent_id(0).map_err(unreadable("a parent"))?
+                }
+                Ok(_) | Err(_) => return self.line_by_git(),
+            };
+            line.push((own(parent)?, own(at)?));
+            at = parent;
+        }
+        line.reverse();
+        Ok(Ok(line))
+    }
+
+    fn line_by_git(&self) -> Result<std::result::Result<Vec<(Oid, Oid)>, Obstacle>> {
         let call = self
+            .repository
             .neutral()?
             .args([
                 "rev-list",
@@ -109,199 +253,33 @@ impl Repository {
                 "--parents",
                 "--end-of-options",
             ])
-            .arg(format!("{}..{}", unit.base, unit.head));
-        let bytes = self.output(&call)?;
-        let mut current = base.clone();
+            .arg(format!("{}..{}", self.unit.base, self.unit.head));
+        let bytes = self.repository.output(&call)?;
+        let mut commits = Vec::new();
         for line in String::from_utf8_lossy(&bytes).lines() {
-            let ids = line
-                .split(' ')
-                .map(str::parse)
-                .collect::<std::result::Result<Vec<Oid>, _>>()?;
-            let [commit, parent] = ids.as_slice() else {
-                return Ok(Integration::Obstacle(match ids.into_iter().next() {
-                    Some(commit) if line.len() > 81 => Obstacle::MergeCommit { commit },
-                    _ => Obstacle::UnrelatedHistory,
-                }));
-            };
-            if *parent == current && self.tree_of(parent)? != self.tree_of(commit)? {
-                // It stands there already.
-                current = commit.clone();
-                continue;
+            let mut ids = line.split(' ').map(str::parse::<Oid>);
+            let (commit, parent) = (ids.next().transpose()?, ids.next().transpose()?);
+            match (commit, parent, ids.next()) {
+                (Some(commit), Some(parent), None) => commits.push((parent, commit)),
+                (Some(commit), _, Some(_)) => return Ok(Err(Obstacle::MergeCommit { commit })),
+                (_, None, _) | (None, _, _) => return Ok(Err(Obstacle::UnrelatedHistory)),
             }
-            let tree = match self.merge_trees(base, &current, commit, Some(parent))? {
-                Merged::Clean(tree) => tree,
-                Merged::Conflicts { tree, conflicts } => {
-                    return self.conflict(&tree, conflicts, fork, base);
-                }
-            };
-            if tree == self.tree_of(&current)? {
-                continue;
-            }
-            let original = self.original(commit)?;
-            let mut committer = name_of(identity);
-            committer.extend_from_slice(&original.date);
-            let text = commit_text(
-                &tree,
-                &[&current],
-                &original.author,
-                &committer,
-                &original.encoding,
-                &original.message,
-            );
-            current = self.write_commit(&text)?;
         }
-        self.built(base, current)
+        Ok(Ok(commits))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one commit is just what these are")]
-    fn one_commit(
-        &self,
-        base: &Oid,
-        unit: &IntegrateUnit,
-        merge_base: Option<&Oid>,
-        fork: &Oid,
-        parents: &[&Oid],
-        message: &str,
-        identity: &Identity,
-    ) -> Result<Integration> {
-        let tree = match self.merge_trees(base, base, &unit.head, merge_base)? {
-            Merged::Clean(tree) => tree,
-            Merged::Conflicts { tree, conflicts } => return self.conflict(&tree, conflicts, fork, base),
-        };
-        if tree == self.tree_of(base)? {
-            return Ok(Integration::Obstacle(Obstacle::AlreadyLanded));
-        }
-        let original = self.original(&unit.head)?;
-        let mut committer = name_of(identity);
-        committer.extend_from_slice(&original.date);
-        let author = if parents.len() == 1 {
-            &original.author
-        } else {
-            &committer
-        };
-        let text = commit_text(&tree, parents, author, &committer, &[], message.as_bytes());
-        let commit = self.write_commit(&text)?;
-        Ok(Integration::Built { commit, tree })
-    }
-
-    fn built(&self, base: &Oid, commit: Oid) -> Result<Integration> {
-        if commit == *base {
-            return Ok(Integration::Obstacle(Obstacle::AlreadyLanded));
-        }
-        let tree = self.tree_of(&commit)?;
-        Ok(Integration::Built { commit, tree })
-    }
-
-    /// Merges `theirs` into `ours`, with the attributes of `attributes`.
-    fn merge_trees(&self, attributes: &Oid, ours: &Oid, theirs: &Oid, base: Option<&Oid>) -> Result<Merged> {
-        let call = self
-            .neutral()?
-            .attributes_from(attributes.as_str())
-            .args(["merge-tree", "--write-tree", "-z", "--messages"])
-            .args(base.map(|base| format!("--merge-base={base}")))
-            .args(["--end-of-options", ours.as_str(), theirs.as_str()]);
-        let output = self.invoker().run(&call)?;
-        let mut items = output.stdout.split(|byte| *byte == 0);
-        let tree = || -> Result<Oid> { Ok(String::from_utf8_lossy(&output.stdout[..40]).parse()?) };
-        match output.status.code() {
-            Some(0) if output.stdout.len() > 40 => return Ok(Merged::Clean(tree()?)),
-            Some(1) if output.stdout.len() > 40 => {}
-            _ => return Err(failed(&call, &output)),
-        }
-        let mut conflicts = BTreeMap::new();
-        // The tree, then `mode oid stage TAB path` for every stage up to an empty item.
-        for item in items.by_ref().skip(1).take_while(|item| !item.is_empty()) {
-            if let Some(tab) = item.iter().position(|byte| *byte == b'\t') {
-                conflicts.insert(
-                    String::from_utf8_lossy(&item[tab + 1..]).into_owned(),
-                    String::new(),
-                );
-            }
-        }
-        // Then messages: how many paths, the paths, the kind, and a sentence.
-        let mut items = items.map(String::from_utf8_lossy);
-        while let Some(count) = items.next().and_then(|text| text.parse::<usize>().ok()) {
-            let paths: Vec<_> = items.by_ref().take(count).collect();
-            let kind = items.next().unwrap_or_default();
-            items.next();
-            let Some(kind) = kind
-                .strip_prefix("CONFLICT (")
-                .and_then(|rest| rest.strip_suffix(')'))
-            else {
-                continue;
-            };
-            for path in paths {
-                conflicts
-                    .entry(path.into_owned())
-                    .and_modify(|known| {
-                        if known.is_empty() {
-                            kind.clone_into(known);
-                        }
-                    })
-                    .or_insert_with(|| kind.to_owned());
-            }
-        }
-        Ok(Merged::Conflicts {
-            tree: tree()?,
-            conflicts,
+    /// A commit that is in place.
+    fn existing(&self, commit: &Oid) -> Result<Made> {
+        let found = self.objects.find_commit(raw(commit));
+        Ok(Made {
+            commit: commit.clone(),
+            tree: own(found.map_err(unreadable(commit.as_str()))?.tree_id())?,
         })
     }
 
-    fn conflict(
-        &self,
-        tree: &Oid,
-        paths: BTreeMap<String, String>,
-        fork: &Oid,
-        base: &Oid,
-    ) -> Result<Integration> {
-        let mut conflicts = Vec::with_capacity(paths.len());
-        for (path, kind) in paths {
-            let hunks = self.hunks(tree, &path)?;
-            let call = self
-                .neutral()?
-                .args(["rev-list", "-1", "--first-parent", "--end-of-options"])
-                .arg(format!("{fork}..{base}"))
-                .args(["--", &path]);
-            let landed_as = self.invoker().line(&call)?;
-            conflicts.push(Conflict {
-                hunks,
-                kind: if kind.is_empty() {
-                    "contents".to_owned()
-                } else {
-                    kind
-                },
-                landed_by: None,
-                landed_as: if landed_as.is_empty() {
-                    None
-                } else {
-                    Some(landed_as.parse()?)
-                },
-                path,
-            });
-        }
-        Ok(Integration::Obstacle(Obstacle::Conflict { conflicts }))
-    }
-
-    /// The hunks with markers that the merge left at `path`; empty where it left none.
-    fn hunks(&self, tree: &Oid, path: &str) -> Result<String> {
-        let objects = self.objects()?;
-        let tree = objects.find_tree(raw(tree)).map_err(unreadable(tree.as_str()))?;
-        let Ok(entry) = tree.get_path(std::path::Path::new(path)) else {
-            return Ok(String::new());
-        };
-        if entry.kind() != Some(git2::ObjectType::Blob) {
-            return Ok(String::new());
-        }
-        let blob = objects.find_blob(entry.id()).map_err(unreadable(path))?;
-        if blob.is_binary() {
-            return Ok(String::new());
-        }
-        Ok(conflict_hunks(&String::from_utf8_lossy(blob.content())))
-    }
-
     fn original(&self, commit: &Oid) -> Result<Original> {
-        let objects = self.objects()?;
-        let found = objects
+        let found = self
+            .objects
             .find_commit(raw(commit))
             .map_err(unreadable(commit.as_str()))?;
         let header = found.raw_header_bytes();
@@ -333,36 +311,4 @@ fn name_of(identity: &Identity) -> Vec<u8> {
     let line = person_line(identity, 0);
     let end = line.rfind('>').map_or(line.len(), |at| at + 1);
     line.as_bytes()[..end].to_vec()
-}
-
-/// The parts of a file between conflict markers, with a little around them.
-fn conflict_hunks(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    let mut keep = vec![false; lines.len()];
-    let mut begun = None;
-    for (place, line) in lines.iter().enumerate() {
-        if line.starts_with("<<<<<<< ") {
-            begun = Some(place);
-        } else if line.starts_with(">>>>>>> ")
-            && let Some(from) = begun.take()
-        {
-            let last = (place + HUNK_CONTEXT_LINES).min(lines.len() - 1);
-            keep[from.saturating_sub(HUNK_CONTEXT_LINES)..=last].fill(true);
-        }
-    }
-    let mut hunks = String::new();
-    let mut gap = false;
-    for (place, line) in lines.iter().enumerate().filter(|(place, _)| keep[*place]) {
-        if gap && !keep[place - 1] {
-            hunks.push_str("...\n");
-        }
-        gap = true;
-        if hunks.len() + line.len() + 1 > HUNKS_BYTES_MAX - 4 {
-            hunks.push_str("...\n");
-            break;
-        }
-        hunks.push_str(line);
-        hunks.push('\n');
-    }
-    hunks
 }
