@@ -1,4 +1,4 @@
-//! P3: integration in memory against git in a worktree.
+//! P3 and P4: integration in memory against git in a worktree and against one process a pair.
 
 use std::path::Path;
 
@@ -85,4 +85,60 @@ pub(crate) fn one_unit() -> Vec<Figure> {
         ));
     }
     figures
+}
+
+/// P4.
+pub(crate) fn conflict_graph() -> Vec<Figure> {
+    const UNITS: usize = 50;
+    let place = support::scratch();
+    let root = place.path().join("repo");
+    let repository = support::repository(&root, FILES);
+    let base = support::head(&root);
+    // Neighbours share a file, so that each conflicts with two others.
+    let heads: Vec<(Oid, Oid)> = (0..UNITS)
+        .map(|unit| {
+            let files = [unit, (unit + 1) % UNITS, 100 + unit];
+            (
+                branch(&root, &format!("unit-{unit}"), &base, &files),
+                base.clone(),
+            )
+        })
+        .collect();
+    let (one, other) = in_turns(
+        3,
+        |_| {
+            timed(|| {
+                let graph = repository.conflicts_between(&heads, &base).expect("git works");
+                assert_eq!((graph.with_onto.len(), graph.pairs.len()), (0, UNITS));
+            })
+        },
+        |_| timed(|| assert_eq!(one_by_one(&root, &heads), UNITS)),
+    );
+    let what = format!(
+        "conflict graph of {UNITS} units, {} pairs",
+        UNITS * (UNITS - 1) / 2
+    );
+    vec![Figure::ratio(
+        &what,
+        one,
+        "one `git merge-tree` a pair",
+        other,
+        0.1,
+    )]
+}
+
+/// The number of pairs that conflict, as a script would find out.
+fn one_by_one(root: &Path, heads: &[(Oid, Oid)]) -> usize {
+    let mut found = 0;
+    for (at, (one, _)) in heads.iter().enumerate() {
+        for (other, _) in &heads[at + 1..] {
+            let status = support::command("git", root)
+                .args(["merge-tree", "--write-tree", one.as_str(), other.as_str()])
+                .output()
+                .expect("git starts")
+                .status;
+            found += usize::from(!status.success());
+        }
+    }
+    found
 }

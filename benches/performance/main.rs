@@ -19,9 +19,10 @@ use support::Figure;
 /// A benchmark: its name in the contract, in lower case, and what measures it.
 type Bench = (&'static str, fn() -> Vec<Figure>);
 
-const BENCHES: [Bench; 5] = [
+const BENCHES: [Bench; 6] = [
     ("p1", attempt::no_op_attempt),
     ("p3", integrate::one_unit),
+    ("p4", integrate::conflict_graph),
     ("p8", scale::ten_thousand_units),
     ("p9", store::one_commit),
     ("p12", store::resume),
