@@ -6,7 +6,7 @@
 //! again, another head goes back to its judges, and of a unit without a head nothing is known.
 //!
 //! The events made here are a journal like any other: they are folded by the same machines, which demand the same proofs,
-//! before anybody sees them. The records that are read are written by [`super::records`].
+//! before anybody sees them. The records that are read are written by `records.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
