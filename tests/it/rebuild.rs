@@ -242,3 +242,38 @@ fn a_run_that_git_does_not_know_is_left_as_it_is() {
     assert!(said.out.contains("was left as it is"), "{}", said.out);
     assert!(journal(&world).exists());
 }
+
+/// `fixtures/journals/<format>/` holds a journal that a version with that format wrote: the demo's, with a defect that was
+/// mended and a unit that was evicted.
+#[test]
+fn a_journal_of_every_format_there_ever_was_still_opens_and_folds() {
+    let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/journals");
+    let mut formats: Vec<u32> = std::fs::read_dir(&fixtures)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+        .collect();
+    formats.sort_unstable();
+    assert_eq!(formats, (1..=pipeline::event::FORMAT).collect::<Vec<_>>());
+    for format in formats {
+        let from = fixtures.join(format.to_string());
+        let text = std::fs::read_to_string(from.join("journal.jsonl")).unwrap();
+        let first: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        let run: pipeline::id::RunId = pipeline::id::RunId::parse(first["run"].as_str().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let home = pipeline::store::Home::new(folder.path());
+        std::fs::create_dir_all(home.run_dir(&run)).unwrap();
+        for name in ["journal.jsonl", "frozen.json"] {
+            std::fs::copy(from.join(name), home.run_dir(&run).join(name)).unwrap();
+        }
+        let frozen: pipeline::cli::context::Frozen =
+            serde_json::from_slice(&pipeline::store::read_frozen(&home, &run).unwrap()).unwrap();
+        let records = pipeline::store::read_journal(&home, &run).unwrap().records;
+        let mut state = pipeline::run::State::new(std::sync::Arc::new(frozen.pipeline), String::new());
+        for record in &records {
+            state.apply(record).unwrap();
+        }
+        assert!(state.is_finished(), "format {format}");
+        assert_eq!(state.queue().landed().len(), 5);
+        assert_eq!(state.evicted().count(), 1);
+    }
+}
