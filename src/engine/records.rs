@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::dispatch::blocking;
 use super::{Engine, EngineError};
 use crate::event::{Candidate, Event, Evidence, Head, Job, UnitEvent, UnitScoped};
-use crate::git::{self, Repository};
+use crate::git::{self, RecordText, Repository};
 use crate::id::{Oid, RunId, StageName, UnitId};
 use crate::queue::VerifiedCandidate;
 use crate::run::State;
@@ -151,19 +151,24 @@ impl Engine {
             kept,
             frozen: String::from_utf8_lossy(&frozen).into_owned(),
         };
-        let repository = self.tools.repository.clone();
-        let name = format!("{}{FROZEN}", refs_of(&self.run));
-        blocking(move || {
-            let tree = repository.tree_of(&record.base)?;
-            repository.write_record(&name, &tree, &[&record.base], &text_of(&record))
-        })
-        .await??;
+        let tree = self.tools.repository.tree_of(&record.base)?;
+        let mut records = vec![RecordText {
+            name: format!("{}{FROZEN}", refs_of(&self.run)),
+            tree,
+            parents: vec![record.base.clone()],
+            text: text_of(&record),
+        }];
         let queued = self
             .state
             .units()
             .filter(|(_, unit)| unit.phase() == Phase::Queued);
-        self.unwritten = queued.map(|(id, _)| id.clone()).collect();
-        self.write_approvals().await
+        records.extend(queued.filter_map(|(id, _)| self.approval_of(id)));
+        self.write_records(records).await
+    }
+
+    async fn write_records(&self, records: Vec<RecordText>) -> Result<(), EngineError> {
+        let (repository, below) = (self.tools.repository.clone(), refs_of(&self.run));
+        Ok(blocking(move || repository.write_records(&below, &records)).await??)
     }
 
     /// Remembers approvals that are in the journal and not in git yet.
@@ -180,22 +185,18 @@ impl Engine {
 
     /// Tells git of approvals it does not know.
     pub(super) async fn write_approvals(&mut self) -> Result<(), EngineError> {
-        for unit in std::mem::take(&mut self.unwritten) {
-            let Some(record) = self.approval_of(&unit) else {
-                continue;
-            };
-            let repository = self.tools.repository.clone();
-            let name = format!("{}{unit}{APPROVAL}", refs_of(&self.run));
-            blocking(move || {
-                let head = &record.head;
-                repository.write_record(&name, &head.tree, &[&head.commit], &text_of(&record))
-            })
-            .await??;
+        let unwritten = std::mem::take(&mut self.unwritten);
+        let records: Vec<RecordText> = unwritten
+            .iter()
+            .filter_map(|unit| self.approval_of(unit))
+            .collect();
+        if records.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.write_records(records).await
     }
 
-    fn approval_of(&self, id: &UnitId) -> Option<ApprovalRecord> {
+    fn approval_of(&self, id: &UnitId) -> Option<RecordText> {
         let unit = self.state.unit(id)?;
         let verdicts = unit.judgements().filter_map(|(job, judgement)| match job {
             Job::Stage { stage, .. } => Some(VerdictRecord {
@@ -206,14 +207,21 @@ impl Engine {
             }),
             Job::Checks => None,
         });
-        Some(ApprovalRecord {
+        let head = unit.head()?;
+        let record = ApprovalRecord {
             version: VERSION,
             unit: id.clone(),
             generation: unit.generation(),
-            head: unit.head()?.clone(),
+            head: head.clone(),
             base: unit.base()?.clone(),
             by_person: unit.is_resolved(),
             verdicts: verdicts.collect(),
+        };
+        Some(RecordText {
+            name: format!("{}{id}{APPROVAL}", refs_of(&self.run)),
+            tree: head.tree.clone(),
+            parents: vec![head.commit.clone()],
+            text: text_of(&record),
         })
     }
 
@@ -235,13 +243,13 @@ impl Engine {
             candidate: verified.candidate().clone(),
             evidence: verified.evidence().cloned(),
         };
-        let repository = self.tools.repository.clone();
-        let name = format!("{}{LANDINGS}{}", refs_of(&self.run), verified.to());
-        blocking(move || {
-            let candidate = &record.candidate;
-            repository.write_record(&name, &candidate.tree, &[&candidate.commit], &text_of(&record))
-        })
-        .await??;
-        Ok(())
+        let candidate = verified.candidate();
+        self.write_records(vec![RecordText {
+            name: format!("{}{LANDINGS}{}", refs_of(&self.run), verified.to()),
+            tree: candidate.tree.clone(),
+            parents: vec![candidate.commit.clone()],
+            text: text_of(&record),
+        }])
+        .await
     }
 }

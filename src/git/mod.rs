@@ -42,6 +42,7 @@ pub use integrate::{ConflictGraph, IntegrateUnit, Integration};
 pub use invoke::UserEnvironment;
 pub use land::{Moved, TargetLock};
 pub use private::View;
+pub use record::RecordText;
 pub use repository::{Identity, Repository};
 pub use scratch::create_repository;
 pub use snapshot::{Refusal, SnapshotLimits, Taken};

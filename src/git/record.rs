@@ -4,29 +4,68 @@
 //! parents of what it is about, so that this is kept from git's garbage collection as long as the ref is there.
 
 use super::Result;
-use super::objects::{commit_text, person_line, raw, unreadable};
+use std::collections::BTreeMap;
+
+use super::loose::LooseObjects;
+use super::objects::{commit_text, own, person_line, raw, unreadable};
 use super::private::{NEUTRAL_SECONDS, neutral_identity};
 use super::repository::Repository;
 use crate::id::Oid;
 
-impl Repository {
-    /// Puts a record at the ref `name`, which must be one of ours: with the tree and the parents of what it is about. The
-    /// same arguments always give the same commit, so to repeat it changes nothing.
-    ///
-    /// # Errors
-    /// When git fails, or the ref is not ours.
-    pub fn write_record(&self, name: &str, tree: &Oid, parents: &[&Oid], text: &str) -> Result<Oid> {
+/// A record to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordText {
+    /// The ref it is at, which must be one of ours.
+    pub name: String,
+    /// The tree and the parents of what it is about.
+    pub tree: Oid,
+    /// See `tree`.
+    pub parents: Vec<Oid>,
+    /// What it says.
+    pub text: String,
+}
+
+impl RecordText {
+    /// The text of the commit. The same record always gives the same commit.
+    fn commit(&self) -> Vec<u8> {
         let line = person_line(&neutral_identity(), NEUTRAL_SECONDS);
-        let commit = self.write_commit(&commit_text(
-            tree,
-            parents,
+        let parents: Vec<&Oid> = self.parents.iter().collect();
+        commit_text(
+            &self.tree,
+            &parents,
             line.as_bytes(),
             line.as_bytes(),
             &[],
-            text.as_bytes(),
-        ))?;
-        self.write_ref(name, &commit, None)?;
-        Ok(commit)
+            self.text.as_bytes(),
+        )
+    }
+}
+
+impl Repository {
+    /// Puts records at their refs, all or none; one that is there already is left as it is. To repeat it changes nothing.
+    ///
+    /// # Errors
+    /// When git or the disk fails, or a ref is not ours.
+    pub fn write_records(&self, below: &str, records: &[RecordText]) -> Result<()> {
+        let there: BTreeMap<String, Oid> = self.refs_below(below)?.into_iter().collect();
+        let objects = self.objects()?;
+        let store = objects.odb().map_err(unreadable("the object store"))?;
+        let mut new = LooseObjects::durable(self.objects_dir());
+        let mut refs = Vec::new();
+        for record in records {
+            let text = record.commit();
+            let id = git2::Oid::hash_object(git2::ObjectType::Commit, &text);
+            let id = own(id.map_err(unreadable("a new record"))?)?;
+            if there.get(&record.name) != Some(&id) {
+                new.add(&store, git2::ObjectType::Commit, &text)?;
+                refs.push((record.name.clone(), id));
+            }
+        }
+        if refs.is_empty() {
+            return Ok(());
+        }
+        new.finish()?;
+        self.write_refs(&refs)
     }
 
     /// The text of a record.
