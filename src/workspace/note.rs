@@ -4,10 +4,11 @@
 //! away from the agent's own work, and the attempt it names must be the one it lies with.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault;
 use crate::git::SnapshotLimits;
 use crate::id::{AttemptKey, Oid, RunId};
 use crate::port::AttemptOrder;
@@ -16,6 +17,8 @@ use super::place::{self, Place};
 
 /// Its name, in the attempt's `scratch/`.
 const NOTE_FILE: &str = "attempt.json";
+/// Its name while it is written.
+const NOTE_ASIDE: &str = "attempt.json.new";
 /// Most bytes of it.
 const NOTE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -58,10 +61,15 @@ impl Note {
         }
     }
 
-    /// Leaves it in the attempt's directory.
+    /// Leaves it in the attempt's directory, whole or not at all: half a note would keep the place from being cleaned.
     pub(super) fn write(&self, place: &Place) -> io::Result<()> {
-        crate::fault::point("workspace.note")?;
-        fs::write(place.scratch.join(NOTE_FILE), serde_json::to_vec(self)?)
+        let (path, aside) = (place.scratch.join(NOTE_FILE), place.scratch.join(NOTE_ASIDE));
+        let text = serde_json::to_vec(self)?;
+        let mut file = fs::File::create(&aside)?;
+        fault::torn("workspace.note.torn", &mut file, &text)?;
+        file.write_all(&text)?;
+        fault::point("workspace.note")?;
+        fs::rename(&aside, &path)
     }
 
     /// Reads the note at a place; `None` where no agent was started.
