@@ -56,11 +56,12 @@ impl Engine {
                     });
                 }
                 Integration::Obstacle(obstacle) => {
-                    let obstacle = self.with_landed_units(obstacle);
+                    let obstacle = self.with_units(obstacle, &built);
                     return self.record(&[Event::Queue(QueueEvent::IntegrationFailed {
                         unit: unit.unit,
                         generation: unit.generation,
                         base,
+                        ahead: built.into_iter().map(|ahead| ahead.unit).collect(),
                         obstacle,
                     })]);
                 }
@@ -91,15 +92,22 @@ impl Engine {
         crate::unit::commit_message(unit, &pipeline.commit, &self.run, &self.inputs[id], Some(&signer))
     }
 
-    /// Names the unit of this run that landed the other side of each conflict.
-    fn with_landed_units(&self, obstacle: Obstacle) -> Obstacle {
+    /// Names the unit of this run that brought the other side of each conflict: one that has landed, or one ahead in the
+    /// queue, `ahead` of it in the same candidate among them.
+    fn with_units(&self, obstacle: Obstacle, ahead: &[CandidateUnit]) -> Obstacle {
         let Obstacle::Conflict { conflicts } = obstacle else {
             return obstacle;
         };
-        let landed = self.landed_units();
+        let mut known = self.landed_units();
+        known.extend(self.state.queue().candidate_commits());
+        known.extend(
+            ahead
+                .iter()
+                .map(|ahead| (ahead.unit.clone(), ahead.commit.clone())),
+        );
         let named = |conflict: Conflict| {
             let by = |commit: &Oid| {
-                landed
+                known
                     .iter()
                     .find(|(_, at)| at == commit)
                     .map(|(unit, _)| unit.clone())

@@ -430,6 +430,7 @@ impl Rebuilding<'_> {
         let landed = candidate.units.iter().map(|member| LandedUnit {
             unit: member.unit.clone(),
             commit: member.commit.clone(),
+            unverified: member.commit != candidate.commit,
         });
         self.add_queue(QueueEvent::Landed {
             from,

@@ -144,11 +144,12 @@ impl Engine {
             .into_iter()
             .filter(|entry| match &entry.status {
                 crate::queue::Status::Held(Hold::TargetDirty { .. }) => true,
-                crate::queue::Status::Held(Hold::BaseRed { .. })
+                crate::queue::Status::Held(Hold::BaseRed { .. } | Hold::ConflictAhead { .. })
                 | crate::queue::Status::Queued
                 | crate::queue::Status::Integrated
                 | crate::queue::Status::Verifying { .. }
                 | crate::queue::Status::Verified
+                | crate::queue::Status::Suspect
                 | crate::queue::Status::Landing { .. } => false,
             })
             .map(|entry| Event::Queue(QueueEvent::EntryReleased { unit: entry.unit }))
@@ -238,6 +239,7 @@ fn rows_of_event(event: &Event) -> Vec<Row> {
             | QueueEvent::EntryReleased { .. }
             | QueueEvent::EntryCharged { .. }
             | QueueEvent::FlakeSeen { .. }
+            | QueueEvent::BatchSplit { .. }
             | QueueEvent::TargetMoved { .. }
             | QueueEvent::BaseRed { .. }
             | QueueEvent::SafetyStop { .. } => Vec::new(),

@@ -36,8 +36,11 @@ pub enum QueueEvent {
         unit: UnitId,
         /// Its approval.
         generation: u32,
-        /// The base it was put onto.
+        /// The candidate's base.
         base: Oid,
+        /// Units of the same candidate that were put onto the base before it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ahead: Vec<UnitId>,
         /// What stood in the way.
         obstacle: Obstacle,
     },
@@ -123,6 +126,13 @@ pub enum QueueEvent {
         /// The check.
         check: String,
     },
+    /// A candidate of several units cannot pass: they are verified in halves from now on.
+    BatchSplit {
+        /// The candidate's commit.
+        commit: Oid,
+        /// Its units, in order.
+        units: Vec<UnitId>,
+    },
     /// A unit left the queue for another fix stage.
     SentBack {
         /// The unit.
@@ -165,7 +175,7 @@ pub enum QueueEvent {
 /// Base commit, ordered unit heads and strategy, and the commit they give.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// The commit everything was put onto.
+    /// The commit everything was put onto: the target's tip, or the candidate ahead.
     pub base: Oid,
     /// How.
     pub strategy: Strategy,
@@ -197,6 +207,9 @@ pub struct LandedUnit {
     pub unit: UnitId,
     /// Its commit on the target.
     pub commit: Oid,
+    /// It stands between the old tip and the commit that was verified, and was not verified by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unverified: bool,
 }
 
 /// What stands in the way of an integration.
@@ -228,7 +241,7 @@ pub struct Conflict {
     pub kind: String,
     /// The conflicting hunks with their markers, where the path has text; at most 16 KiB.
     pub hunks: String,
-    /// The unit of this run that landed the other side, if one did.
+    /// The unit of this run that brought the other side, if one did: it has landed, or is ahead in the queue.
     pub landed_by: Option<UnitId>,
     /// The commit on the target that last touched the path since the unit's old base.
     pub landed_as: Option<Oid>,
@@ -278,6 +291,13 @@ pub enum Hold {
         /// The check.
         check: String,
     },
+    /// It cannot be put onto units that stand ahead of it and have not landed.
+    ConflictAhead {
+        /// Those units.
+        units: Vec<UnitId>,
+        /// The paths.
+        paths: Vec<String>,
+    },
 }
 
 /// How an entry left the queue without landing through it.
@@ -297,4 +317,36 @@ pub enum EntryEnd {
     },
     /// Taken out by a person, or replaced by a later generation.
     Cancelled,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn journals_from_before_windows_and_batches_are_read() {
+        let oid = "4".repeat(40);
+        let landed = format!(
+            r#"{{"type":"landed","from":"{oid}","to":"{oid}","units":[{{"unit":"a","commit":"{oid}"}}],"evidence":null}}"#
+        );
+        let failed = format!(
+            r#"{{"type":"integration_failed","unit":"a","generation":1,"base":"{oid}","obstacle":{{"obstacle":"already_landed"}}}}"#
+        );
+        let QueueEvent::Landed { units, .. } = serde_json::from_str(&landed).unwrap() else {
+            panic!("landed")
+        };
+        assert!(!units[0].unverified);
+        let QueueEvent::IntegrationFailed { ahead, .. } = serde_json::from_str(&failed).unwrap() else {
+            panic!("integration failed")
+        };
+        assert!(ahead.is_empty());
+        for text in [landed, failed] {
+            let event: QueueEvent = serde_json::from_str(&text).unwrap();
+            assert_eq!(
+                serde_json::to_string(&event).unwrap(),
+                text,
+                "and written as they were"
+            );
+        }
+    }
 }

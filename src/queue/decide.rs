@@ -1,14 +1,13 @@
 //! What is to be done now: rules from top to bottom, the first that applies decides.
 
-use crate::event::{Conflict, EntryEnd, Evidence, Obstacle, QueueEvent, Reason, VerifyPurpose};
+use crate::event::{Evidence, QueueEvent, Reason, VerifyPurpose};
 use crate::id::{Oid, UnitId};
 use crate::spec::Strategy;
 
-use super::order::Rank;
+use super::batch::Next;
 use super::proof::VerifiedCandidate;
-use super::state::{Built, Entry, State};
-use super::verdict::{Standing, Trial, Verdict, standing};
-use super::{CHARGE_FAILURE, CHARGE_INFRASTRUCTURE};
+use super::state::{Built, State};
+use super::verdict::{Standing, standing};
 
 /// Where the target is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +44,10 @@ pub struct Facts<'a> {
 pub enum Effect {
     /// Record this.
     Record(QueueEvent),
-    /// Put units onto a base, in memory; answered at once by `CandidateBuilt` or `IntegrationFailed`.
+    /// Put units onto a base, one after the other, in memory; answered at once by `CandidateBuilt`, or by
+    /// `IntegrationFailed` for the first that does not fit.
     Integrate {
-        /// The target's tip.
+        /// The target's tip, or the commit of a candidate.
         base: Oid,
         /// In order.
         units: Vec<IntegrateUnit>,
@@ -96,9 +96,22 @@ pub struct IntegrateUnit {
     pub base: Oid,
 }
 
+/// What a candidate is served with.
+#[derive(Clone, Copy)]
+pub(super) struct Turn<'a> {
+    /// Where the target is.
+    pub(super) tip: &'a Oid,
+    /// The tip's tree.
+    pub(super) tree: &'a Oid,
+    /// Whether no other candidate goes before it.
+    pub(super) is_first: bool,
+    /// Runs that may be started for it.
+    pub(super) slots: usize,
+}
+
 impl State {
     /// What is to be done now. The engine does it, records what came of it, and asks again until the answer is
-    /// empty.
+    /// empty. Runs may come together; everything else comes alone.
     pub fn decide(&self, facts: &Facts<'_>) -> Vec<Effect> {
         // 1. A stop is final within a run, and a begun landing is settled before anything else.
         if self.stop.is_some() || self.pending.is_some() {
@@ -123,102 +136,106 @@ impl State {
         // 3. A red target holds everybody until it moves or is shown to pass.
         if self.base_red().is_some() {
             return match (facts.evidence)(tree, &[]).filter(Evidence::passed) {
-                Some(evidence) => self.reuse(tip, VerifyPurpose::Base, evidence),
-                None => Vec::new(),
+                Some(evidence) if !self.is_running_on(tip) => reuse(tip, VerifyPurpose::Base, evidence),
+                Some(_) | None => Vec::new(),
             };
         }
-        // 4. The candidate that counts is served to its end; otherwise the first in line.
-        match self.served() {
-            Some((rank, entry, built)) => self.serve(facts, (tip, tree), &rank.unit, entry, built),
-            None => match self.line.first_key_value() {
-                Some((rank, entry)) => self.begin(facts, tip, rank, entry),
-                None => Vec::new(),
-            },
+        // 4. Who cannot be put onto the target itself leaves.
+        if let Some(end) = self.end_by_obstacle(tip) {
+            return record(end);
         }
+        // 5. Candidates that count are served, the first one first: slots go to those further ahead.
+        let slots = facts.slots_free as usize;
+        let mut runs: Vec<Effect> = Vec::new();
+        for (place, built) in self.chain.iter().enumerate() {
+            let turn = Turn {
+                tip,
+                tree,
+                is_first: place == 0,
+                slots: slots.saturating_sub(runs.len()),
+            };
+            let effects = self.serve(facts, turn, built);
+            if !effects.iter().all(is_run) {
+                return effects;
+            }
+            // Two candidates may ask for the same run on the target.
+            runs.extend(
+                effects
+                    .into_iter()
+                    .filter(|effect| !runs.contains(effect))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        // 6. The chain grows where the window and the slots allow it.
+        if self.has_room(slots, runs.len()) {
+            let grown = self.grow(facts, tip);
+            if !grown.is_empty() {
+                return grown;
+            }
+        }
+        runs
     }
 
-    /// The first in line has no candidate that counts.
-    fn begin(&self, facts: &Facts<'_>, tip: &Oid, rank: &Rank, entry: &Entry) -> Vec<Effect> {
-        let unit = &rank.unit;
-        // A hold belongs to a landing from the old base; it is asked for again when the new candidate lands.
-        if entry.hold.is_some() || entry.refused.is_some() {
-            return record(QueueEvent::EntryReleased { unit: unit.clone() });
-        }
-        match &entry.obstacle {
-            Some((base, obstacle)) if base == tip => record(QueueEvent::EntryLeft {
-                unit: unit.clone(),
-                end: end_by_obstacle(obstacle),
-            }),
-            Some(_) | None if facts.paused => Vec::new(),
-            Some(_) | None => vec![Effect::Integrate {
-                base: tip.clone(),
-                units: vec![IntegrateUnit {
-                    unit: unit.clone(),
-                    generation: entry.generation,
-                    head: entry.head.commit.clone(),
-                    base: entry.base.clone(),
-                }],
+    /// Whoever is next is put onto the end of the chain.
+    fn grow(&self, facts: &Facts<'_>, tip: &Oid) -> Vec<Effect> {
+        match self.next_units(tip) {
+            Next::Nobody => Vec::new(),
+            Next::Release(unit) => record(QueueEvent::EntryReleased { unit: unit.clone() }),
+            Next::Units(_) if facts.paused => Vec::new(),
+            Next::Units(units) => vec![Effect::Integrate {
+                base: self.end_of_chain(tip).clone(),
+                units,
                 strategy: self.settings.strategy,
             }],
         }
     }
 
-    /// The candidate counts: prove it, land it, or find out whose failure it is.
-    fn serve(
-        &self,
-        facts: &Facts<'_>,
-        tip: (&Oid, &Oid),
-        unit: &UnitId,
-        entry: &Entry,
-        built: &Built,
-    ) -> Vec<Effect> {
-        if let (None, Some(refused)) = (&entry.hold, &entry.refused) {
-            return record(QueueEvent::EntryHeld {
-                unit: unit.clone(),
-                hold: refused.clone(),
-            });
+    /// One candidate: prove it, land it, or find out whose failure it is.
+    fn serve(&self, facts: &Facts<'_>, turn: Turn<'_>, built: &Built) -> Vec<Effect> {
+        if self.is_held(built) {
+            return self.holds(built);
         }
-        if entry.hold.is_some() {
+        if self.running(built).is_some() {
             return Vec::new();
         }
-        let candidate = &built.candidate;
-        if self
-            .running(&candidate.commit, VerifyPurpose::Candidate)
-            .is_some()
-        {
-            return Vec::new();
-        }
-        if let Some((unit, _, check)) = Self::flake_of(built) {
+        if let Some((unit, check)) = Self::flake_of(built) {
             return record(QueueEvent::FlakeSeen {
                 unit: unit.clone(),
                 check: check.to_owned(),
             });
         }
         if let Some(verified) = self.proof(built) {
-            let may = !facts.paused && self.unfollowed.is_none();
+            let may = turn.is_first && !facts.paused && self.unfollowed.is_none();
             return if may {
                 vec![Effect::Land(verified)]
             } else {
                 Vec::new()
             };
         }
-        let standing = standing(&built.trials);
-        let put_down = matches!(standing, Standing::FailedTwice(trial) if trial.charged);
-        if self.charged(unit) >= self.settings.evict_at && !put_down {
-            return self.exhausted(unit);
-        }
-        match standing {
-            // `proof` has said no to a pass: it is about another tree, and `apply` lets none of that in.
-            Standing::Proven(_) => Vec::new(),
-            Standing::Open { fresh } => self.verify_candidate(facts, built, fresh),
-            Standing::InfrastructureUncharged => record(infrastructure_charge(unit)),
-            Standing::NoGate(trial) => record(no_gate(unit, trial)),
-            Standing::FailedTwice(trial) if trial.charged => self.put_down(unit, trial),
-            Standing::FailedTwice(trial) => self.blame(facts, tip, unit, trial),
+        match standing(&built.trials) {
+            Standing::Open { fresh } if !self.is_exhausted(turn, built) => {
+                self.verify_candidate(facts, turn, built, fresh)
+            }
+            // What contains work that has not landed is nobody's failure yet.
+            _ if !built.stands_on(turn.tip) => Vec::new(),
+            standing => self.conclude(facts, turn, built, standing),
         }
     }
 
-    fn verify_candidate(&self, facts: &Facts<'_>, built: &Built, fresh: bool) -> Vec<Effect> {
+    /// Holds that follow from a refused landing and are not recorded yet.
+    fn holds(&self, built: &Built) -> Vec<Effect> {
+        let refused = built.candidate.units.iter().filter_map(|member| {
+            let entry = self.entry_of(&member.unit)?;
+            let refused = entry.refused.as_ref().filter(|_| entry.hold.is_none())?;
+            Some(Effect::Record(QueueEvent::EntryHeld {
+                unit: member.unit.clone(),
+                hold: refused.clone(),
+            }))
+        });
+        refused.collect()
+    }
+
+    fn verify_candidate(&self, facts: &Facts<'_>, turn: Turn<'_>, built: &Built, fresh: bool) -> Vec<Effect> {
         let candidate = &built.candidate;
         let units: Vec<UnitId> = candidate.units.iter().map(|member| member.unit.clone()).collect();
         if facts.paused {
@@ -232,9 +249,9 @@ impl State {
         };
         if let Some(evidence) = cached.filter(|evidence| evidence.passed() && evidence.tree == candidate.tree)
         {
-            return self.reuse(&candidate.commit, VerifyPurpose::Candidate, evidence);
+            return reuse(&candidate.commit, VerifyPurpose::Candidate, evidence);
         }
-        if facts.slots_free == 0 {
+        if turn.slots == 0 {
             return Vec::new();
         }
         vec![Effect::Verify {
@@ -246,114 +263,22 @@ impl State {
         }]
     }
 
-    /// The candidate failed twice. Whose failure is it?
-    fn blame(&self, facts: &Facts<'_>, tip: (&Oid, &Oid), unit: &UnitId, trial: &Trial) -> Vec<Effect> {
-        let green_before = trial
-            .evidence
-            .first_failure()
-            .is_some_and(|failure| (facts.known_green)(&failure.name));
-        // The target never passed this check, or it is the unit's own: the base cannot be at fault.
-        if !green_before {
-            return self.put_down(unit, trial);
-        }
-        let known = self.base.as_ref().filter(|base| base.commit == *tip.0);
-        let Some(base_trial) = known.and_then(|base| base.trial.as_ref()) else {
-            return self.verify_base(facts, tip, known.map_or(0, |base| base.runs));
-        };
-        match base_trial.verdict {
-            Verdict::Infrastructure if base_trial.charged => {
-                self.verify_base(facts, tip, known.map_or(0, |base| base.runs))
-            }
-            Verdict::Infrastructure => record(infrastructure_charge(unit)),
-            Verdict::Failed | Verdict::TimedOut => match base_trial.evidence.first_failure() {
-                Some(failure) if (facts.known_green)(&failure.name) => record(QueueEvent::BaseRed {
-                    commit: tip.0.clone(),
-                    check: failure.name.clone(),
-                }),
-                Some(_) | None => self.put_down(unit, trial),
-            },
-            // The base does not fail what used to pass on it, so the unit does. A base that was not checked is taken in
-            // as the machine's fault.
-            Verdict::Passed | Verdict::Empty | Verdict::Skipped | Verdict::Interrupted => {
-                self.put_down(unit, trial)
-            }
-        }
-    }
-
-    fn verify_base(&self, facts: &Facts<'_>, (tip, tree): (&Oid, &Oid), runs: u32) -> Vec<Effect> {
-        if facts.paused || self.running(tip, VerifyPurpose::Base).is_some() {
+    pub(super) fn verify_base(&self, facts: &Facts<'_>, turn: Turn<'_>, runs: u32) -> Vec<Effect> {
+        if facts.paused || self.is_running_on(turn.tip) {
             return Vec::new();
         }
-        if let Some(evidence) = (facts.evidence)(tree, &[]).filter(Evidence::passed) {
-            return self.reuse(tip, VerifyPurpose::Base, evidence);
+        if let Some(evidence) = (facts.evidence)(turn.tree, &[]).filter(Evidence::passed) {
+            return reuse(turn.tip, VerifyPurpose::Base, evidence);
         }
-        if facts.slots_free == 0 {
+        if turn.slots == 0 {
             return Vec::new();
         }
         vec![Effect::Verify {
-            commit: tip.clone(),
-            tree: tree.clone(),
+            commit: turn.tip.clone(),
+            tree: turn.tree.clone(),
             units: Vec::new(),
             purpose: VerifyPurpose::Base,
             run_number: runs + 1,
-        }]
-    }
-
-    /// The failure is the unit's own: it is charged, and then goes back to a fix stage or is evicted.
-    fn put_down(&self, unit: &UnitId, trial: &Trial) -> Vec<Effect> {
-        let reason = failure_reason(trial.verdict);
-        if !trial.charged {
-            return record(QueueEvent::EntryCharged {
-                unit: unit.clone(),
-                charge: CHARGE_FAILURE,
-                reason,
-            });
-        }
-        let charged = self.charged(unit);
-        if charged < self.settings.evict_at {
-            return record(QueueEvent::SentBack {
-                unit: unit.clone(),
-                reason,
-                evidence: trial.evidence.clone(),
-            });
-        }
-        let check = trial
-            .evidence
-            .first_failure()
-            .map_or("", |failure| failure.name.as_str());
-        record(evicted(
-            unit,
-            reason,
-            format!(
-                "The check `{check}` fails on the work put onto the target, twice in a row, and the target is not at \
-                 fault; the unit is charged {charged} of {}.",
-                self.settings.evict_at
-            ),
-        ))
-    }
-
-    /// The machine's own faults are cheap, but bounded.
-    fn exhausted(&self, unit: &UnitId) -> Vec<Effect> {
-        record(evicted(
-            unit,
-            Reason::InfraExhausted,
-            format!(
-                "The machine could not carry out the verification too many times; the unit is charged {} of {}.",
-                self.charged(unit),
-                self.settings.evict_at
-            ),
-        ))
-    }
-
-    /// Earlier evidence stands in, unless the same run is under way.
-    fn reuse(&self, commit: &Oid, purpose: VerifyPurpose, evidence: Evidence) -> Vec<Effect> {
-        if self.running(commit, purpose).is_some() {
-            return Vec::new();
-        }
-        vec![Effect::Reuse {
-            commit: commit.clone(),
-            purpose,
-            evidence,
         }]
     }
 
@@ -371,7 +296,7 @@ impl State {
     }
 }
 
-fn record(event: QueueEvent) -> Vec<Effect> {
+pub(super) fn record(event: QueueEvent) -> Vec<Effect> {
     vec![Effect::Record(event)]
 }
 
@@ -382,91 +307,18 @@ fn rewritten(sentence: String) -> QueueEvent {
     }
 }
 
-fn evicted(unit: &UnitId, reason: Reason, sentence: String) -> QueueEvent {
-    QueueEvent::EntryLeft {
-        unit: unit.clone(),
-        end: EntryEnd::Evicted {
-            reason,
-            sentence,
-            conflicts: Vec::new(),
-        },
-    }
+/// Earlier evidence stands in for a run.
+fn reuse(commit: &Oid, purpose: VerifyPurpose, evidence: Evidence) -> Vec<Effect> {
+    vec![Effect::Reuse {
+        commit: commit.clone(),
+        purpose,
+        evidence,
+    }]
 }
 
-fn infrastructure_charge(unit: &UnitId) -> QueueEvent {
-    QueueEvent::EntryCharged {
-        unit: unit.clone(),
-        charge: CHARGE_INFRASTRUCTURE,
-        reason: Reason::InfraExhausted,
-    }
-}
-
-fn failure_reason(verdict: Verdict) -> Reason {
-    match verdict {
-        Verdict::TimedOut => Reason::VerifyTimeout,
-        Verdict::Failed
-        | Verdict::Passed
-        | Verdict::Infrastructure
-        | Verdict::Interrupted
-        | Verdict::Empty
-        | Verdict::Skipped => Reason::VerifyFailed,
-    }
-}
-
-fn no_gate(unit: &UnitId, trial: &Trial) -> QueueEvent {
-    let reason = match trial.verdict {
-        Verdict::Skipped => Reason::GateSkipped,
-        Verdict::Empty
-        | Verdict::Passed
-        | Verdict::Failed
-        | Verdict::TimedOut
-        | Verdict::Infrastructure
-        | Verdict::Interrupted => Reason::GateEmpty,
-    };
-    evicted(unit, reason, reason.sentence().to_owned())
-}
-
-/// What becomes of an entry that cannot be put onto the tip. A stage in which an agent resolves a conflict would
-/// be an arm of its own here: sent back, not evicted.
-fn end_by_obstacle(obstacle: &Obstacle) -> EntryEnd {
-    let evicted = |reason, sentence, conflicts| EntryEnd::Evicted {
-        reason,
-        sentence,
-        conflicts,
-    };
-    match obstacle {
-        Obstacle::AlreadyLanded => EntryEnd::AlreadyLanded,
-        Obstacle::Conflict { conflicts } => evicted(
-            Reason::ConflictTarget,
-            conflict_sentence(conflicts),
-            conflicts.clone(),
-        ),
-        Obstacle::UnrelatedHistory => evicted(
-            Reason::UnrelatedHistory,
-            Reason::UnrelatedHistory.sentence().to_owned(),
-            Vec::new(),
-        ),
-        Obstacle::MergeCommit { commit } => evicted(
-            Reason::MergeCommit,
-            format!(
-                "The unit's range contains the merge commit {}, which cannot be replayed.",
-                commit.short()
-            ),
-            Vec::new(),
-        ),
-    }
-}
-
-fn conflict_sentence(conflicts: &[Conflict]) -> String {
-    let places: Vec<String> = conflicts
-        .iter()
-        .map(|conflict| match &conflict.landed_by {
-            Some(unit) => format!("{} (with `{unit}`, which landed)", conflict.path),
-            None => conflict.path.clone(),
-        })
-        .collect();
-    match places.as_slice() {
-        [] => Reason::ConflictTarget.sentence().to_owned(),
-        places => format!("The work conflicts with the target in {}.", places.join(", ")),
+fn is_run(effect: &Effect) -> bool {
+    match effect {
+        Effect::Verify { .. } => true,
+        Effect::Record(_) | Effect::Integrate { .. } | Effect::Reuse { .. } | Effect::Land(_) => false,
     }
 }

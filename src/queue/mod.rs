@@ -9,22 +9,28 @@
 //! | question | answered in |
 //! | --- | --- |
 //! | who is next | [`order::Rank`], one numbered comparator |
+//! | which candidates count, how many side by side | `window.rs`: a chain, each built on the one before |
+//! | how many units in one, and how a bad one is found | `batch.rs`: neighbours in line; halves of what failed |
+//! | what if it cannot be put there | `obstacle.rs`: on the target it ends the entry, on units ahead it waits |
 //! | what is to be done now | [`State::decide`] in `decide.rs`, a list of rules from top to bottom |
+//! | whose failure is it | `blame.rs`: asked of a candidate on the target itself |
 //! | what a check run says | `verdict.rs`: the first check that did not pass |
 //! | may this commit land | [`VerifiedCandidate`] in `proof.rs`; nothing else makes one |
-//! | what may happen in which state | [`State::apply`] in `apply.rs`; every other event is an [`IllegalTransition`] |
+//! | what may happen in which state | [`State::apply`] in `apply.rs` and `candidates.rs`; every other event is an [`IllegalTransition`] |
 //!
 //! # The life of an entry
 //!
 //! ```text
 //! Queued → Integrated → Verifying → Verified → Landing → landed
-//!    ↑          base moved: dropped by derivation, free of charge
-//! Held(target_dirty | base_red)            left: already landed · evicted · cancelled · sent back to a fix stage
+//!    ↑              ↕         base moved, or one ahead in doubt: the candidate no longer counts, free of charge
+//!    ↑           Suspect      it failed, and contains units that have not landed
+//! Held(target_dirty | base_red | conflict_ahead)
+//! left: already landed · evicted · cancelled · sent back to a fix stage
 //! ```
 //!
-//! A status is never stored. What is stored is what happened: the candidate that was built last, the runs of its
-//! checks, the intent to land, a refusal. The status follows from these and from the tip the queue knows. That is
-//! why a moved target needs no clean-up: a candidate whose base is not the tip simply no longer counts.
+//! A status is never stored. What is stored is what happened: the candidates that were built, the runs of their
+//! checks, the intent to land, a refusal. The status follows from these and from the tip the queue knows. A candidate
+//! whose base is neither the tip nor the candidate ahead no longer counts and is forgotten.
 //!
 //! # Why it is right
 //!
@@ -33,24 +39,27 @@
 //!   demands the same proof again before it accepts [`LandIntended`](crate::event::QueueEvent::LandIntended), so a journal that lands an unproven
 //!   tree cannot be folded. Evidence without a row, or with a skipped check, is not a pass.
 //! - **Compare-and-swap from its own base.** `from` of a landing is the candidate's base, and a candidate counts only
-//!   while its base is the known tip. If the tip moves before the swap, the swap fails, the entry is queued again
+//!   while its base is the known tip, or becomes that by landings. If the tip moves before the swap, the swap fails, the entry is queued again
 //!   and pays nothing.
 //! - **Exactly once.** A unit leaves the line when it lands, a landed unit cannot be enqueued, and the same
 //!   [`Landed`](crate::event::QueueEvent::Landed) again changes nothing. A crash between intent and outcome is settled by
 //!   [`recover_landing`] from git alone.
 //! - **No entry is lost.** `apply` takes an entry out in three places only (landed, left, sent back), each an event.
-//! - **No starvation.** The first in line is served until it leaves; within a priority the line is ordered by age,
-//!   and age survives a fix round. Each verdict either ends the service or spends a bounded budget: one repetition
+//! - **No starvation.** Candidates land in the order of the chain, so the first is served until it leaves; within a
+//!   priority the line is ordered by age, and age survives a fix round. Nobody is overtaken for another's failure: behind a
+//!   batch in doubt the line waits until the batch is taken apart. Each verdict either ends the service or spends a bounded budget: one repetition
 //!   after a failure, one base run, 10 of 200 for the machine's faults. Only interruptions and other people's moves
 //!   of the target are free and unbounded, and both come from outside.
-//! - **Fair blame.** A charge is decided only after the same candidate failed twice *and* its base was shown not
-//!   to fail a check that used to pass there. Everything else (a moved base, an interruption, a red base) has no path to
+//! - **Fair blame.** A charge is decided only of a candidate of one unit that stands on the target itself, after that
+//!   candidate failed twice *and* its base was shown not to fail a check that used to pass there. What contains
+//!   work that has not landed is a suspect, and what several units fail together is split. Everything else (a moved base, an interruption, a red base) has no path to
 //!   [`EntryCharged`](crate::event::QueueEvent::EntryCharged). One case is beyond any queue: work that landed is flaky, fails under both runs of
 //!   the next unit and passes under its base. That is to the letter the journal of a unit at fault, so it is charged
 //!   and sent back as one; a single such charge does not evict.
 //!
 //! The tests hold the machine against a brute-force model of git and the checks, under target moves by others,
-//! interruptions and replays (`model.rs`).
+//! interruptions and replays (`model.rs`), and every window and batch size against the serial queue and a reference
+//! that needs no queue (`equivalence.rs`): the same units land.
 //!
 //! # How the engine drives it
 //!
@@ -61,25 +70,30 @@
 //! [`State::in_flight`] with an `interrupted` row, records `EntryReleased` for entries held by `target_dirty`, and
 //! asks [`State::resume_after_stop`].
 //!
-//! # Where speculation and batches go
+//! # Scheduling and proof are apart
 //!
-//! They choose *which* candidates are built and verified: the choice of the service in `decide.rs`. The proof,
-//! `apply` and the landing rules are about one candidate and stay as they are.
+//! Order, window and batches choose *which* candidates are built and verified. What may land is asked of one candidate:
+//! a base, a commit, a tree, and the evidence about that tree. Nothing in `proof.rs` knows of a window.
 
 mod apply;
+mod batch;
+mod blame;
+mod candidates;
 mod decide;
+mod obstacle;
 pub mod order;
 mod proof;
 mod state;
 mod table;
 mod verdict;
+mod window;
 
 pub use decide::{Effect, Facts, IntegrateUnit, Tip};
 pub use proof::{PendingLanding, Recovery, VerifiedCandidate, recover_landing};
 pub use state::{EntryView, IllegalTransition, LandedRecord, State, Status, Unfollowed};
 pub use table::transition_table;
 
-use crate::spec::Strategy;
+use crate::spec::{Breadth, Strategy};
 
 /// What evicts an entry by default.
 pub const EVICT_AT: u32 = 200;
@@ -97,8 +111,32 @@ pub struct Settings {
     pub waived: bool,
     /// The charge at which an entry is evicted; [`EVICT_AT`].
     pub evict_at: u32,
+    /// Candidates verified side by side.
+    pub window: Breadth,
+    /// Units per candidate.
+    pub batch: Breadth,
+    /// Attempts and verifications that may run at once: how wide `window: auto` may grow.
+    pub parallel: u32,
 }
 
+impl Settings {
+    /// A queue that serves one unit at a time.
+    pub fn serial(strategy: Strategy) -> Self {
+        Self {
+            strategy,
+            waived: false,
+            evict_at: EVICT_AT,
+            window: Breadth::Fixed(1),
+            batch: Breadth::Fixed(1),
+            parallel: 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod batch_tests;
+#[cfg(test)]
+mod equivalence;
 #[cfg(test)]
 mod landing_tests;
 #[cfg(test)]
@@ -107,3 +145,5 @@ mod model;
 mod scenario;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod window_tests;

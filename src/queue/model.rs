@@ -8,8 +8,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::scenario::{Swap, World, unit};
-use super::{CHARGE_FAILURE, EVICT_AT, State};
-use crate::event::{Candidate, CheckOutcome, EntryEnd, QueueEvent, VerifyPurpose};
+use super::{CHARGE_FAILURE, EVICT_AT, EntryView, Settings, State, Status};
+use crate::event::{Candidate, CheckOutcome, EntryEnd, Hold, QueueEvent, VerifyPurpose};
+use crate::id::{Oid, UnitId};
+use crate::spec::Breadth;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Nature {
@@ -35,9 +37,11 @@ impl Nature {
 #[derive(Debug, Clone)]
 enum Step {
     Enqueue(usize),
-    End(u8),
-    Interrupt,
-    MachineFails,
+    /// A run ends: which, and how the die fell.
+    End(usize, u8),
+    Interrupt(usize),
+    MachineFails(usize),
+    BreakOff,
     OthersMove,
     OthersBreak,
     OthersRepair,
@@ -53,9 +57,10 @@ const UNITS: usize = 5;
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..UNITS).prop_map(Step::Enqueue),
-        8 => any::<u8>().prop_map(Step::End),
-        1 => Just(Step::Interrupt),
-        1 => Just(Step::MachineFails),
+        10 => (0_usize..4, any::<u8>()).prop_map(|(which, die)| Step::End(which, die)),
+        1 => (0_usize..4).prop_map(Step::Interrupt),
+        1 => (0_usize..4).prop_map(Step::MachineFails),
+        2 => Just(Step::BreakOff),
         1 => Just(Step::OthersMove),
         1 => Just(Step::OthersBreak),
         1 => Just(Step::OthersRepair),
@@ -66,6 +71,32 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..UNITS).prop_map(Step::Cancel),
         1 => any::<bool>().prop_map(Step::Pause),
         2 => Just(Step::Replay),
+    ]
+}
+
+fn breadth() -> impl Strategy<Value = Breadth> {
+    prop_oneof![
+        2 => Just(Breadth::Fixed(1)),
+        2 => (2_u32..5).prop_map(Breadth::Fixed),
+        2 => Just(Breadth::Auto),
+    ]
+}
+
+/// A queue of any breadth, serial ones among them.
+fn settings() -> impl Strategy<Value = Settings> {
+    (breadth(), breadth(), 1_u32..5).prop_map(|(window, batch, parallel)| Settings {
+        window,
+        batch,
+        parallel,
+        ..Settings::serial(crate::spec::Strategy::Rebase)
+    })
+}
+
+/// Two of the units that cannot be put onto one another, in some worlds.
+fn at_odds() -> impl Strategy<Value = Option<(usize, usize)>> {
+    prop_oneof![
+        Just(None),
+        (0..UNITS, 1..UNITS).prop_map(|(one, by)| Some((one, (one + by) % UNITS)))
     ]
 }
 
@@ -88,9 +119,10 @@ impl Play {
     fn take(&mut self, step: &Step) {
         match step {
             Step::Enqueue(number) => self.enqueue(*number),
-            Step::End(die) => self.end(*die),
-            Step::Interrupt => self.end_with(CheckOutcome::Interrupted),
-            Step::MachineFails => self.end_with(CheckOutcome::Infrastructure),
+            Step::End(which, die) => self.end(*which, *die),
+            Step::Interrupt(which) => self.end_with(*which, CheckOutcome::Interrupted),
+            Step::MachineFails(which) => self.end_with(*which, CheckOutcome::Infrastructure),
+            Step::BreakOff => self.world.break_off(),
             Step::OthersMove => self.world.others_add("theirs"),
             Step::OthersBreak => self.world.others_add("red"),
             Step::OthersRepair => self.world.others_remove("red"),
@@ -116,11 +148,11 @@ impl Play {
             .enqueue(&name, generation, priority, u32::try_from(number).unwrap());
     }
 
-    fn end(&mut self, die: u8) {
-        let Some((_, commit, _, _)) = self.world.open.first() else {
+    fn end(&mut self, which: usize, die: u8) {
+        let Some(commit) = self.commit_of_run(which) else {
             return;
         };
-        let words = self.world.commits[commit].words.clone();
+        let words = &self.world.commits[&commit].words;
         let fails = words.contains("red")
             || self.units.iter().any(|(name, nature, _)| match nature {
                 Nature::Good => false,
@@ -130,22 +162,31 @@ impl Play {
                     die.is_multiple_of(3) && words.iter().any(|word| word.starts_with(&format!("{name}#")))
                 }
             });
-        self.world.end_test(if fails {
+        let outcome = if fails {
             CheckOutcome::Failed
         } else {
             CheckOutcome::Passed
-        });
+        };
+        self.end_with(which, outcome);
     }
 
-    fn end_with(&mut self, outcome: CheckOutcome) {
-        if !self.world.open.is_empty() {
-            self.world.end_test(outcome);
+    fn commit_of_run(&self, which: usize) -> Option<Oid> {
+        let open = &self.world.open;
+        let run = open.get(which.checked_rem(open.len())?)?;
+        Some(run.1.clone())
+    }
+
+    fn end_with(&mut self, which: usize, outcome: CheckOutcome) {
+        if let Some(place) = which.checked_rem(self.world.open.len()) {
+            self.world.end_at(place, &[("test", outcome)]);
         }
     }
 
     fn release(&mut self) {
         for (name, _, _) in self.units.clone() {
-            if self.world.status(&name) == "held" {
+            let entry = self.world.state.entry(&unit(&name));
+            let is_dirty = |entry: EntryView| matches!(entry.status, Status::Held(Hold::TargetDirty { .. }));
+            if entry.is_some_and(is_dirty) {
                 self.world.record(QueueEvent::EntryReleased { unit: unit(&name) });
             }
         }
@@ -177,14 +218,15 @@ impl Play {
         self.world.swap = Swap::Clean;
         self.world.others_remove("red");
         self.world.settle();
-        for _ in 0..200 {
+        for _ in 0..400 {
             (0..UNITS).for_each(|number| self.enqueue(number));
             self.release();
             self.world.settle();
+            self.world.break_off();
             if self.world.open.is_empty() {
                 break;
             }
-            self.end(1);
+            self.end(0, 1);
         }
         self.replay();
     }
@@ -219,28 +261,59 @@ impl Play {
             }
             let charges = self.world.charges();
             let spent: u32 = charges.iter().filter(|c| c.0 == *name).map(|c| c.1).sum();
-            if *nature == Nature::Good && !self.cancelled.contains(&number) && spent < EVICT_AT {
+            let conflicts = self
+                .world
+                .left(name)
+                .last()
+                .is_some_and(|left| left == "evicted conflict_target");
+            if *nature == Nature::Good && !self.cancelled.contains(&number) && spent < EVICT_AT && !conflicts
+            {
                 assert_eq!(landings, 1, "{name} is good and did not land");
             }
+            assert!(
+                !conflicts || self.its_other_landed(name),
+                "{name} conflicts with nothing that landed"
+            );
         }
         self.check_landings();
         self.check_order();
     }
 
-    /// What landed was passed by a real run, as exactly that tree, and is still there, in that order.
+    fn its_other_landed(&self, name: &str) -> bool {
+        let pairs = self.world.conflicts.iter();
+        let mut others = pairs.filter_map(|(one, two)| match name {
+            name if name == one => Some(two),
+            name if name == two => Some(one),
+            _ => None,
+        });
+        others.any(|other| self.world.landed().contains(&other.as_str()))
+    }
+
+    /// What landed was passed by a real run, as exactly that tree, and is still there, each unit as a commit of its own
+    /// between the old tip and the new.
     fn check_landings(&self) {
         let tip = self.world.tip();
-        for landed in self.world.state.landed() {
-            assert!(self.world.passed.contains(&self.world.commits[&landed.to].tree));
-            assert!(self.world.contains(&tip, &landed.to));
-            assert_eq!(self.world.commits[&landed.to].parent.as_ref(), Some(&landed.from));
+        for event in &self.world.journal {
+            let QueueEvent::Landed { from, to, units, .. } = event else {
+                continue;
+            };
+            assert!(self.world.passed.contains(&self.world.commits[to].tree));
+            assert!(self.world.contains(&tip, to));
+            let mut onto = from;
+            for landed in units {
+                assert_eq!(self.world.commits[&landed.commit].parent.as_ref(), Some(onto));
+                assert_eq!(landed.unverified, landed.commit != *to);
+                onto = &landed.commit;
+            }
+            assert_eq!(onto, to);
         }
     }
 
-    /// Whenever a unit was chosen, no other in line came before it by priority, then age, then place. Ages and the
-    /// line are counted here from the journal alone.
+    /// Whenever units were chosen, no other that waited for its turn came before them by priority, then age, then
+    /// place. Ages and the line are counted here from the journal alone; who has a candidate or is held, the queue says.
     fn check_order(&self) {
         let (mut line, mut ages, mut step) = (BTreeMap::new(), BTreeMap::new(), 0_u32);
+        let mut state = State::new(self.world.state.settings);
         for event in &self.world.journal {
             match event {
                 QueueEvent::Enqueued {
@@ -253,13 +326,21 @@ impl Play {
                     line.insert(unit.clone(), (-priority, age, *place));
                 }
                 QueueEvent::CandidateBuilt { candidate } => {
-                    let chosen = &candidate.units[0].unit;
-                    assert_eq!(line.values().min(), line.get(chosen), "{chosen} was not first");
+                    let waits = |unit: &UnitId| state.entry(unit).is_some_and(|e| e.status == Status::Queued);
+                    let mut waiting: Vec<_> = line.iter().filter(|(unit, _)| waits(unit)).collect();
+                    waiting.sort_by_key(|(_, rank)| **rank);
+                    let first: Vec<_> = waiting.iter().map(|(unit, _)| *unit).collect();
+                    let chosen: Vec<_> = candidate.units.iter().map(|member| &member.unit).collect();
+                    assert_eq!(
+                        first[..chosen.len()],
+                        chosen,
+                        "not the first of those that waited"
+                    );
                     step += 1;
                 }
-                QueueEvent::IntegrationFailed { .. } => step += 1,
+                QueueEvent::IntegrationFailed { .. } | QueueEvent::BatchSplit { .. } => step += 1,
                 QueueEvent::Landed { units, .. } => {
-                    line.remove(&units[0].unit);
+                    line.retain(|unit, _| units.iter().all(|landed| landed.unit != *unit));
                     step += 1;
                 }
                 QueueEvent::SentBack { unit, .. } | QueueEvent::EntryLeft { unit, .. } => {
@@ -268,6 +349,7 @@ impl Play {
                 }
                 _ => {}
             }
+            state.apply(event).unwrap();
         }
     }
 
@@ -279,32 +361,32 @@ impl Play {
     /// letter what it sees of a unit that is at fault (a test below shows it), so the truth cannot be demanded of it.
     fn blamed(&self) -> Vec<String> {
         let mut blamed = Vec::new();
-        let (mut served, mut failures) = (None, 0);
+        let mut built: Vec<(&Candidate, u32)> = Vec::new();
         let (mut runs, mut base_passed, mut red) = (BTreeMap::new(), BTreeMap::new(), None);
+        let mut state = State::new(self.world.state.settings);
         for event in &self.world.journal {
             match event {
-                QueueEvent::CandidateBuilt { candidate } => {
-                    served = Some(candidate);
-                    failures = 0;
-                }
+                QueueEvent::CandidateBuilt { candidate } => built.push((candidate, 0)),
                 QueueEvent::VerifyStarted {
                     fence,
                     purpose,
                     commit,
                 } => {
-                    runs.insert(*fence, (*purpose, commit));
+                    let latest = built
+                        .iter()
+                        .rposition(|(candidate, _)| candidate.commit == *commit);
+                    runs.insert(*fence, (*purpose, commit, latest));
                 }
                 QueueEvent::VerifyEnded { fence, evidence, .. } => {
                     let outcome = evidence.first_failure().map(|row| row.outcome);
                     let failed = outcome == Some(CheckOutcome::Failed);
                     match runs[fence] {
-                        (VerifyPurpose::Candidate, commit) => {
-                            let is_served = served.is_some_and(|candidate| candidate.commit == *commit);
-                            failures += u32::from(failed && is_served);
+                        (VerifyPurpose::Candidate, _, place) => {
+                            built[place.unwrap()].1 += u32::from(failed);
                         }
-                        (VerifyPurpose::Base, commit) => {
+                        (VerifyPurpose::Base, commit, _) => {
                             if evidence.passed() && red.take_if(|red| *red == commit).is_some() {
-                                failures = 0;
+                                built.iter_mut().for_each(|(_, failures)| *failures = 0);
                             }
                             if evidence.passed() || failed {
                                 base_passed.insert(commit, evidence.passed());
@@ -314,9 +396,17 @@ impl Play {
                 }
                 QueueEvent::BaseRed { commit, .. } => red = Some(commit),
                 QueueEvent::EntryCharged { unit, charge, .. } if *charge == CHARGE_FAILURE => {
-                    let candidate = served.unwrap();
-                    assert_eq!(candidate.units[0].unit, *unit);
-                    assert!(failures >= 2, "{unit} is charged after {failures} failed runs");
+                    let holds = |(candidate, _): &&(&Candidate, u32)| {
+                        candidate.units.iter().any(|member| member.unit == *unit)
+                    };
+                    let (candidate, failures) = built.iter().rfind(holds).unwrap();
+                    assert_eq!(candidate.units.len(), 1, "{unit} is charged for others");
+                    assert_eq!(
+                        state.expected_tip(),
+                        Some(&candidate.base),
+                        "{unit} is on unlanded work"
+                    );
+                    assert!(*failures >= 2, "{unit} is charged after {failures} failed runs");
                     assert_eq!(base_passed.get(&candidate.base), Some(&true), "{unit}'s base");
                     if !self.is_beyond_telling(candidate) {
                         blamed.push(unit.to_string());
@@ -324,6 +414,7 @@ impl Play {
                 }
                 _ => {}
             }
+            state.apply(event).unwrap();
         }
         blamed
     }
@@ -358,11 +449,11 @@ fn two_failures_on_a_green_base(natures: [Nature; 2]) -> Play {
     // The die fails what is flaky with a multiple of three.
     for step in [
         Step::Enqueue(0),
-        Step::End(1),
+        Step::End(0, 1),
         Step::Enqueue(1),
-        Step::End(3),
-        Step::End(3),
-        Step::End(1),
+        Step::End(0, 3),
+        Step::End(0, 3),
+        Step::End(0, 1),
     ] {
         play.take(&step);
     }
@@ -387,8 +478,8 @@ fn a_unit_charged_for_a_flake_of_landed_work_lands_with_its_next_generation() {
     );
     assert_eq!(play.world.left("u1"), ["sent_back verify_failed"]);
     play.take(&Step::Enqueue(1));
-    play.take(&Step::End(3));
-    play.take(&Step::End(1));
+    play.take(&Step::End(0, 3));
+    play.take(&Step::End(0, 1));
     assert_eq!(play.world.landed(), ["u0", "u1"]);
 }
 
@@ -399,15 +490,17 @@ proptest! {
     fn whatever_happens_only_verified_trees_land_and_every_unit_ends_once(
         natures in vec((nature(), -1_i64..2), UNITS),
         steps in vec(step(), 0..60),
-        slots in 1_u32..3,
+        settings in settings(),
+        pair in at_odds(),
     ) {
         let units = natures
             .into_iter()
             .enumerate()
             .map(|(number, (nature, priority))| (format!("u{number}"), nature, priority))
             .collect();
-        let mut play = Play { world: World::new(), units, cancelled: BTreeSet::new() };
-        play.world.slots = slots;
+        let mut play = Play { world: World::with(settings), units, cancelled: BTreeSet::new() };
+        let pair = pair.map(|(one, two)| (format!("u{one}"), format!("u{two}")));
+        play.world.conflicts.extend(pair);
         for step in &steps {
             play.take(step);
         }
@@ -418,17 +511,20 @@ proptest! {
     #[test]
     fn every_prefix_of_a_journal_folds_and_asks_for_nothing_that_is_under_way(
         steps in vec(step(), 0..40),
+        settings in settings(),
     ) {
         let units = (0..UNITS).map(|number| (format!("u{number}"), Nature::Flaky, 0)).collect();
-        let mut play = Play { world: World::new(), units, cancelled: BTreeSet::new() };
+        let mut play = Play { world: World::with(settings), units, cancelled: BTreeSet::new() };
         for step in &steps {
             play.take(step);
         }
         let mut state = State::new(play.world.state.settings);
         for event in &play.world.journal {
             state.apply(event).unwrap();
-            let runs: BTreeSet<_> = state.in_flight().into_iter().map(|(_, commit, _)| commit).collect();
-            prop_assert_eq!(runs.len(), state.in_flight().len());
+            let moot = state.moot();
+            let awaited = state.in_flight().into_iter().filter(|(fence, ..)| !moot.contains(fence));
+            let runs: Vec<_> = awaited.map(|(_, commit, purpose)| (commit, purpose == VerifyPurpose::Base)).collect();
+            prop_assert_eq!(runs.iter().collect::<BTreeSet<_>>().len(), runs.len());
             let positions: Vec<usize> = state.entries().iter().map(|entry| entry.position).collect();
             prop_assert_eq!(positions, (1..=state.entries().len()).collect::<Vec<_>>());
             for entry in state.entries() {

@@ -13,8 +13,8 @@ use crate::id::UnitId;
 /// 3. **Place** in the pipeline file.
 /// 4. **Unit id**, so that the order is total whatever the places are.
 ///
-/// Above all four stands that an entry whose candidate counts is served to its end: a unit of a higher priority
-/// goes next, but cancels nothing.
+/// Above all four stands that entries whose candidates count are served to their end, in the order in which these were
+/// built: a unit of a higher priority goes next, but cancels nothing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
     /// Rule 1.

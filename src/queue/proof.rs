@@ -75,6 +75,7 @@ impl VerifiedCandidate {
                 .map(|unit| LandedUnit {
                     unit: unit.unit.clone(),
                     commit: unit.commit.clone(),
+                    unverified: unit.commit != self.candidate.commit,
                 })
                 .collect(),
             evidence: self.evidence.clone(),

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Effect, Facts, IntegrateUnit, Recovery, Settings, State, Tip, recover_landing};
 use crate::event::{
-    Candidate, CandidateUnit, CheckOutcome, CheckResult, Evidence, Head, LandRefusal, Obstacle, QueueEvent,
-    VerifyPurpose,
+    Candidate, CandidateUnit, CheckOutcome, CheckResult, Conflict, Evidence, Head, LandRefusal, Obstacle,
+    QueueEvent, VerifyPurpose,
 };
 use crate::id::{Oid, UnitId};
-use crate::spec::Strategy;
+use crate::spec::{Breadth, Strategy};
 
 pub(super) type Words = BTreeSet<String>;
 
@@ -62,8 +62,8 @@ pub(super) struct World {
     pub(super) obstacles: BTreeMap<UnitId, Obstacle>,
     /// Open runs: fence, commit, units.
     pub(super) open: Vec<(u64, Oid, Vec<UnitId>, VerifyPurpose)>,
-    /// Every unit the queue chose to integrate, with the entries in line at that moment.
-    pub(super) chosen: Vec<UnitId>,
+    /// Pairs of units that cannot be put onto one another.
+    pub(super) conflicts: Vec<(String, String)>,
     /// Trees a real run passed on.
     pub(super) passed: BTreeSet<Oid>,
     fence: u64,
@@ -71,15 +71,27 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self::with(Settings {
-            strategy: Strategy::Rebase,
-            waived: false,
-            evict_at: super::EVICT_AT,
-        })
+        Self::with(Settings::serial(Strategy::Rebase))
+    }
+
+    /// A world with these breadths and that many slots, and a unit for each name in line, in this order.
+    pub(super) fn wide(window: Breadth, batch: Breadth, slots: u32, names: &[&str]) -> Self {
+        let mut world = Self::with(Settings {
+            window,
+            batch,
+            parallel: slots,
+            ..Settings::serial(Strategy::Rebase)
+        });
+        for (place, name) in (0..).zip(names) {
+            world.enqueue(name, 1, 0, place);
+        }
+        world.settle();
+        world
     }
 
     pub(super) fn with(settings: Settings) -> Self {
         let mut world = Self {
+            slots: settings.parallel,
             state: State::new(settings),
             journal: Vec::new(),
             commits: BTreeMap::new(),
@@ -87,14 +99,13 @@ impl World {
             tip: None,
             rewritten: false,
             paused: false,
-            slots: 1,
             swap: Swap::Clean,
             checkout: None,
             cache: BTreeMap::new(),
             green: words(&["test"]),
             obstacles: BTreeMap::new(),
             open: Vec::new(),
-            chosen: Vec::new(),
+            conflicts: Vec::new(),
             passed: BTreeSet::new(),
             fence: 0,
         };
@@ -179,11 +190,15 @@ impl World {
         self.state.decide(&Facts {
             tip,
             tip_continues: continues,
-            slots_free: self.slots.saturating_sub(u32::try_from(self.open.len()).unwrap()),
+            slots_free: self.slots_free(),
             evidence: &|tree, units| self.cache.get(&(tree.clone(), units.to_vec())).cloned(),
             known_green: &|check| self.green.contains(check),
             paused: self.paused,
         })
+    }
+
+    fn slots_free(&self) -> u32 {
+        self.slots.saturating_sub(u32::try_from(self.open.len()).unwrap())
     }
 
     /// Does what the queue says until it says nothing.
@@ -194,6 +209,13 @@ impl World {
             if effects.is_empty() {
                 return;
             }
+            let runs = effects
+                .iter()
+                .filter(|effect| matches!(effect, Effect::Verify { .. }));
+            assert!(
+                runs.count() <= self.slots_free() as usize,
+                "no run without a slot"
+            );
             for effect in effects {
                 self.carry_out(effect);
             }
@@ -253,40 +275,62 @@ impl World {
     }
 
     fn integrate(&mut self, base: Oid, units: &[IntegrateUnit], strategy: Strategy) {
-        let [member] = units else { panic!("serial") };
-        assert_eq!(Some(&base), self.tip.as_ref());
-        self.chosen.push(member.unit.clone());
-        let mut content = self.commits[&base].words.clone();
-        let word = format!("{}#{}", member.unit, member.generation);
-        let obstacle = match self.obstacles.get(&member.unit) {
-            None if content.contains(&word) => Some(Obstacle::AlreadyLanded),
-            obstacle => obstacle.cloned(),
-        };
-        if let Some(obstacle) = obstacle {
-            return self.record(QueueEvent::IntegrationFailed {
+        let mut onto = base.clone();
+        let mut built: Vec<CandidateUnit> = Vec::new();
+        for member in units {
+            let mut content = self.commits[&onto].words.clone();
+            let word = format!("{}#{}", member.unit, member.generation);
+            let obstacle = match self.obstacles.get(&member.unit) {
+                None if content.contains(&word) => Some(Obstacle::AlreadyLanded),
+                None => self.conflict(member.unit.as_str(), &content),
+                obstacle => obstacle.cloned(),
+            };
+            if let Some(obstacle) = obstacle {
+                return self.record(QueueEvent::IntegrationFailed {
+                    unit: member.unit.clone(),
+                    generation: member.generation,
+                    base,
+                    ahead: built.into_iter().map(|ahead| ahead.unit).collect(),
+                    obstacle,
+                });
+            }
+            content.insert(word);
+            onto = self.commit(Some(onto), content);
+            built.push(CandidateUnit {
                 unit: member.unit.clone(),
                 generation: member.generation,
-                base,
-                obstacle,
+                head: member.head.clone(),
+                commit: onto.clone(),
             });
         }
-        content.insert(word);
-        let commit = self.commit(Some(base.clone()), content);
-        let tree = self.commits[&commit].tree.clone();
         self.record(QueueEvent::CandidateBuilt {
             candidate: Candidate {
                 base,
                 strategy,
-                units: vec![CandidateUnit {
-                    unit: member.unit.clone(),
-                    generation: member.generation,
-                    head: member.head.clone(),
-                    commit: commit.clone(),
-                }],
-                commit,
-                tree,
+                units: built,
+                tree: self.commits[&onto].tree.clone(),
+                commit: onto,
             },
         });
+    }
+
+    /// The conflict of a unit with what is there, if they are such a pair.
+    fn conflict(&self, name: &str, content: &Words) -> Option<Obstacle> {
+        let other = content.iter().find_map(|word| {
+            let other = word.split('#').next()?;
+            let pair = [(name, other), (other, name)];
+            let is_pair = |(one, two): &(String, String)| pair.contains(&(one.as_str(), two.as_str()));
+            self.conflicts.iter().any(is_pair).then(|| unit(other))
+        })?;
+        Some(Obstacle::Conflict {
+            conflicts: vec![Conflict {
+                path: "src/shared.rs".to_owned(),
+                kind: "contents".to_owned(),
+                hunks: String::new(),
+                landed_by: Some(other),
+                landed_as: None,
+            }],
+        })
     }
 
     fn swap(&mut self, to: Oid) {
@@ -306,11 +350,7 @@ impl World {
             Swap::Crash(true) => self.tip = Some(to.clone()),
             Swap::Clean | Swap::Crash(false) => {}
         }
-        let mut replayed = State::new(self.state.settings);
-        self.journal
-            .iter()
-            .for_each(|event| replayed.apply(event).unwrap());
-        assert_eq!(replayed, self.state);
+        assert_eq!(self.folded(), self.state);
         let tip = self.tip();
         match recover_landing(&pending, &tip, self.contains(&tip, &to)) {
             Recovery::Continue => {
@@ -319,7 +359,7 @@ impl World {
                     pending.verified.from(),
                     "compare-and-swap from its own base"
                 );
-                assert_eq!(self.commits[&to].parent.as_ref(), Some(&tip), "fast-forward only");
+                assert!(self.contains(&to, &tip), "fast-forward only");
                 assert_eq!(&self.commits[&to].tree, pending.verified.tree(), "the exact tree");
                 self.tip = Some(to);
                 self.record(pending.verified.landed_event());
@@ -334,7 +374,100 @@ impl World {
 
     /// Ends the oldest open run with one row a check, then settles.
     pub(super) fn end(&mut self, rows: &[(&str, CheckOutcome)]) {
-        let (fence, commit, units, _) = self.open.remove(0);
+        self.end_at(0, rows);
+    }
+
+    /// Ends the run on the candidate that ends with this unit, then settles.
+    pub(super) fn end_of(&mut self, name: &str, outcome: CheckOutcome) {
+        let last = |units: &[UnitId]| units.last().map(UnitId::to_string);
+        let mut open = self.open.iter();
+        let place = open.position(|(.., units, _)| last(units).as_deref() == Some(name));
+        self.end_at(place.expect("its checks run"), &[("test", outcome)]);
+    }
+
+    /// Ends the run on the target itself, then settles.
+    pub(super) fn end_base(&mut self, outcome: CheckOutcome) {
+        let mut open = self.open.iter();
+        let place = open.position(|(.., purpose)| *purpose == VerifyPurpose::Base);
+        self.end_at(place.expect("the base is run"), &[("test", outcome)]);
+    }
+
+    /// The engine ends what nobody waits for, as it does after every decision.
+    pub(super) fn break_off(&mut self) {
+        while let Some(fence) = self.state.moot().first().copied() {
+            let place = self
+                .open
+                .iter()
+                .position(|(open, ..)| *open == fence)
+                .expect("it runs");
+            self.end_at(place, &[("test", CheckOutcome::Interrupted)]);
+        }
+    }
+
+    /// The engine dies after that many events and is started again. The ref of a landing that was intended has moved,
+    /// or it has not.
+    pub(super) fn restart_after(&mut self, length: usize, moved: bool) {
+        self.journal.truncate(length);
+        self.state = self.folded();
+        self.open.clear();
+        self.cache.clear();
+        let first = self.journal.iter().find_map(|event| match event {
+            QueueEvent::Enqueued { base, .. } => Some(base.clone()),
+            _ => None,
+        });
+        self.tip = self
+            .state
+            .landed()
+            .last()
+            .map(|landed| landed.to.clone())
+            .or(first);
+        if let Some(pending) = self.state.pending_landing() {
+            self.swap = Swap::Crash(moved);
+            self.swap(pending.verified.to().clone());
+        }
+        for (fence, commit, _) in self.state.in_flight() {
+            let evidence = evidence(&commit, &[("test", CheckOutcome::Interrupted)]);
+            self.record(QueueEvent::VerifyEnded {
+                fence,
+                evidence,
+                reused: false,
+            });
+        }
+        self.settle();
+    }
+
+    fn folded(&self) -> State {
+        let mut state = State::new(self.state.settings);
+        self.journal.iter().for_each(|event| state.apply(event).unwrap());
+        state
+    }
+
+    /// Ends every run as the words of its commit say, until none is left.
+    pub(super) fn finish_with(&mut self, truth: impl Fn(&Words) -> CheckOutcome) {
+        for _ in 0..1000 {
+            self.break_off();
+            let Some((_, commit, ..)) = self.open.first() else {
+                return;
+            };
+            let outcome = truth(&self.commits[commit].words);
+            self.end_test(outcome);
+        }
+        panic!("it does not end");
+    }
+
+    /// The units under verification, as the last unit of each candidate, in the order in which they began.
+    pub(super) fn running(&self) -> Vec<&str> {
+        let candidates = self
+            .open
+            .iter()
+            .filter(|(.., purpose)| *purpose == VerifyPurpose::Candidate);
+        candidates
+            .map(|(.., units, _)| units.last().unwrap().as_str())
+            .collect()
+    }
+
+    pub(super) fn end_at(&mut self, place: usize, rows: &[(&str, CheckOutcome)]) {
+        let (fence, commit, units, _) = self.open.remove(place);
         let evidence = evidence(&self.commits[&commit].tree, rows);
         if evidence.passed() {
             self.passed.insert(evidence.tree.clone());

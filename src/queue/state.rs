@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::event::{Candidate, Evidence, Head, Hold, Obstacle, Reason, VerifyPurpose};
+use crate::event::{Candidate, Head, Hold, Obstacle, Reason, VerifyPurpose};
 use crate::id::{Oid, UnitId};
 
+use super::batch::{Batch, Part};
 use super::order::Rank;
 use super::proof::{PendingLanding, VerifiedCandidate};
 use super::verdict::{Standing, Trial, standing};
+use super::window::Window;
 use super::{Facts, Settings, Tip};
 use crate::event::QueueEvent;
 
@@ -24,8 +26,14 @@ pub struct State {
     pub(super) step: u64,
     /// Where the target stands as far as the queue knows.
     pub(super) expected_tip: Option<Oid>,
-    /// The candidate built last. It counts while its base is the known tip and its entries are in line.
-    pub(super) built: Option<Built>,
+    /// The candidates that count, each on the one before it or, where that is in doubt, on what that stands on.
+    pub(super) chain: Vec<Built>,
+    pub(super) window: Window,
+    pub(super) batch: Batch,
+    /// Batches that could not pass, with what is known of them.
+    pub(super) split: Vec<Built>,
+    /// Units that once could not be put onto a base, so that they need not be looked for.
+    pub(super) obstructed: BTreeSet<UnitId>,
     /// Runs without an outcome, by fence.
     pub(super) runs: BTreeMap<u64, Run>,
     /// Fences that had their outcome, so that it counts once.
@@ -46,10 +54,21 @@ pub(super) struct Entry {
     pub(super) head: Head,
     pub(super) base: Oid,
     /// Why it cannot be put onto a base, and onto which.
-    pub(super) obstacle: Option<(Oid, Obstacle)>,
+    pub(super) obstruction: Option<Obstruction>,
+    /// What it may be verified with, once a batch it was in has been split.
+    pub(super) part: Option<Part>,
     /// A refused landing that is not turned into a hold yet.
     pub(super) refused: Option<Hold>,
     pub(super) hold: Option<Hold>,
+}
+
+/// What a unit met where it was to be put.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Obstruction {
+    pub(super) base: Oid,
+    /// Units of the same candidate that were put onto the base before it.
+    pub(super) ahead: Vec<UnitId>,
+    pub(super) obstacle: Obstacle,
 }
 
 /// What outlives an entry.
@@ -61,10 +80,12 @@ pub(super) struct Known {
     pub(super) landed: bool,
 }
 
-/// The candidate built last, with what is known about it.
+/// A candidate, with what is known about it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Built {
     pub(super) candidate: Candidate,
+    /// No other candidate has it, though one may end in the same commit.
+    pub(super) number: u64,
     pub(super) trials: Vec<Trial>,
     /// Runs started on it, also those that were interrupted.
     pub(super) runs: u32,
@@ -77,6 +98,8 @@ pub(super) struct Built {
 pub(super) struct Run {
     pub(super) commit: Oid,
     pub(super) purpose: VerifyPurpose,
+    /// Of the candidate; 0 for a base.
+    pub(super) candidate: u64,
 }
 
 /// What is known about the checks on a tip.
@@ -106,15 +129,17 @@ pub struct IllegalTransition {
 pub enum Status {
     /// It waits for its turn.
     Queued,
-    /// Its candidate is built on the known tip.
+    /// Its candidate is built.
     Integrated,
     /// The checks run on its candidate.
     Verifying {
         /// The run.
         fence: u64,
     },
-    /// Its candidate may land.
+    /// Its candidate may land, when those it is built on have landed.
     Verified,
+    /// Its candidate failed, and contains units that have not landed: nobody is blamed until they have, or have left.
+    Suspect,
     /// The target is being moved.
     Landing {
         /// From here.
@@ -134,6 +159,7 @@ impl Status {
             Self::Integrated => "integrated",
             Self::Verifying { .. } => "verifying",
             Self::Verified => "verified",
+            Self::Suspect => "suspect",
             Self::Landing { .. } => "landing",
             Self::Held(_) => "held",
         }
@@ -195,7 +221,11 @@ impl State {
             known: BTreeMap::new(),
             step: 0,
             expected_tip: None,
-            built: None,
+            chain: Vec::new(),
+            window: Window::new(settings.window, settings.parallel),
+            batch: Batch::new(settings.batch),
+            split: Vec::new(),
+            obstructed: BTreeSet::new(),
             runs: BTreeMap::new(),
             ended: BTreeSet::new(),
             base: None,
@@ -207,12 +237,14 @@ impl State {
         }
     }
 
-    /// Every entry in the order in which it is served: the one being served, then by [`Rank`].
+    /// Every entry in the order in which it is served: those that have a candidate, then by [`Rank`].
     pub fn entries(&self) -> Vec<EntryView> {
-        let served = self.served_rank();
+        let served = self.served_ranks();
+        let waiting = self.line.keys().filter(|rank| !served.contains(rank));
         served
-            .into_iter()
-            .chain(self.line.keys().filter(|rank| Some(*rank) != served))
+            .iter()
+            .copied()
+            .chain(waiting)
             .enumerate()
             .map(|(index, rank)| self.view(rank, index + 1))
             .collect()
@@ -221,15 +253,21 @@ impl State {
     /// The entry of a unit, if it is in line.
     pub fn entry(&self, unit: &UnitId) -> Option<EntryView> {
         let rank = self.ranks.get(unit)?;
-        let served = self.served_rank();
-        let position = if served == Some(rank) {
-            1
-        } else {
+        let served = self.served_ranks();
+        let place = served.iter().position(|other| *other == rank);
+        let position = place.unwrap_or_else(|| {
             let ahead = self.line.range(..rank).count();
-            let served_from_behind = served.is_some_and(|served| served > rank);
-            ahead + 1 + usize::from(served_from_behind)
-        };
-        Some(self.view(rank, position))
+            ahead + served.iter().filter(|other| **other > rank).count()
+        });
+        Some(self.view(rank, position + 1))
+    }
+
+    /// The entries that have a candidate, in the order of the chain.
+    fn served_ranks(&self) -> Vec<&Rank> {
+        let members = self.chain.iter().flat_map(|built| &built.candidate.units);
+        members
+            .filter_map(|member| self.ranks.get(&member.unit))
+            .collect()
     }
 
     /// The generation in which a unit is in line, if it is; cheap, unlike [`Self::entry`] with its place.
@@ -240,19 +278,21 @@ impl State {
 
     fn view(&self, rank: &Rank, position: usize) -> EntryView {
         let entry = &self.line[rank];
-        let current = self.current_of(&rank.unit);
+        let built = self.candidate_of(&rank.unit);
+        let member = built.and_then(|built| built.candidate.units.iter().find(|m| m.unit == rank.unit));
         EntryView {
             unit: rank.unit.clone(),
             position,
-            status: self.status(entry, current),
+            status: self.status(&rank.unit, entry, built),
             generation: entry.generation,
-            candidate: current.map(|built| built.candidate.commit.clone()),
+            candidate: member.map(|member| member.commit.clone()),
             charged: self.charged(&rank.unit),
         }
     }
 
-    fn status(&self, entry: &Entry, current: Option<&Built>) -> Status {
-        if let (Some(pending), Some(_)) = (&self.pending, current) {
+    fn status(&self, unit: &UnitId, entry: &Entry, built: Option<&Built>) -> Status {
+        let lands = |pending: &&PendingLanding| pending.verified.units().iter().any(|m| m.unit == *unit);
+        if let Some(pending) = self.pending.as_ref().filter(lands) {
             return Status::Landing {
                 from: pending.verified.from().clone(),
                 to: pending.verified.to().clone(),
@@ -266,14 +306,16 @@ impl State {
                 check: check.to_owned(),
             });
         }
-        let Some(built) = current else {
-            return Status::Queued;
+        let Some(built) = built else {
+            return self.hold_ahead(entry).map_or(Status::Queued, Status::Held);
         };
-        if let Some(fence) = self.running(&built.candidate.commit, VerifyPurpose::Candidate) {
+        if let Some(fence) = self.running(built) {
             return Status::Verifying { fence };
         }
+        let on_target = self.expected_tip.as_ref().is_some_and(|tip| built.stands_on(tip));
         match self.proof(built) {
             Some(_) => Status::Verified,
+            None if built.is_in_doubt() && !on_target => Status::Suspect,
             None => Status::Integrated,
         }
     }
@@ -281,6 +323,12 @@ impl State {
     /// Every unit that landed, in the order of landing.
     pub fn landed(&self) -> &[LandedRecord] {
         &self.landed
+    }
+
+    /// Every unit that has a candidate that counts, with the commit it became.
+    pub fn candidate_commits(&self) -> impl Iterator<Item = (UnitId, Oid)> {
+        let members = self.chain.iter().flat_map(|built| &built.candidate.units);
+        members.map(|member| (member.unit.clone(), member.commit.clone()))
     }
 
     /// Where the queue expects the target; `None` before it first looked.
@@ -296,15 +344,13 @@ impl State {
             .collect()
     }
 
-    /// Fences of runs nobody waits for any more, because the target moved or the entry left. The engine may break
-    /// them off; whatever they say is ignored.
+    /// Fences of runs nobody waits for any more: the target moved, the entry left, or one ahead is in doubt. The engine
+    /// may break them off; whatever they say is ignored.
     pub fn moot(&self) -> Vec<u64> {
         self.runs
             .iter()
             .filter(|(_, run)| match run.purpose {
-                VerifyPurpose::Candidate => self
-                    .current()
-                    .is_none_or(|built| built.candidate.commit != run.commit),
+                VerifyPurpose::Candidate => self.chain.iter().all(|built| built.number != run.candidate),
                 VerifyPurpose::Base => self.expected_tip.as_ref() != Some(&run.commit),
             })
             .map(|(fence, _)| *fence)
@@ -343,9 +389,7 @@ impl State {
 
     /// Only a person can bring the queue on: the target is red, or its checkout is dirty where a landing would write.
     pub fn waits_for_person(&self) -> bool {
-        let dirty = self
-            .served()
-            .is_some_and(|(_, entry, _)| entry.hold.is_some() || entry.refused.is_some());
+        let dirty = self.chain.first().is_some_and(|first| self.is_held(first));
         !self.line.is_empty() && self.pending.is_none() && (dirty || self.base_red().is_some())
     }
 
@@ -365,51 +409,46 @@ impl State {
         self.known.get(unit).map_or(0, |known| known.charged)
     }
 
-    /// The candidate built last, if it still counts.
-    pub(super) fn current(&self) -> Option<&Built> {
-        self.built.as_ref().filter(|built| self.counts(built))
+    pub(super) fn entry_of(&self, unit: &UnitId) -> Option<&Entry> {
+        self.line.get(self.ranks.get(unit)?)
     }
 
-    fn current_of(&self, unit: &UnitId) -> Option<&Built> {
-        self.current()
-            .filter(|built| built.candidate.units.iter().any(|member| member.unit == *unit))
+    pub(super) fn entry_of_mut(&mut self, unit: &UnitId) -> Option<&mut Entry> {
+        self.line.get_mut(self.ranks.get(unit)?)
     }
 
-    /// This is where a moved target, a new generation and a departure make a candidate void.
-    fn counts(&self, built: &Built) -> bool {
-        self.expected_tip.as_ref() == Some(&built.candidate.base)
-            && built.candidate.units.iter().all(|member| {
-                self.ranks.get(&member.unit).is_some_and(|rank| {
-                    let entry = &self.line[rank];
-                    entry.generation == member.generation && entry.head.commit == member.head
-                })
-            })
+    /// Whether a landing of this candidate waits for a person.
+    pub(super) fn is_held(&self, built: &Built) -> bool {
+        let mut entries = built
+            .candidate
+            .units
+            .iter()
+            .filter_map(|member| self.entry_of(&member.unit));
+        entries.any(|entry| entry.hold.is_some() || entry.refused.is_some())
     }
 
-    pub(super) fn served_rank(&self) -> Option<&Rank> {
-        let unit = &self.current()?.candidate.units.first()?.unit;
-        self.ranks.get(unit)
-    }
-
-    /// The entry being served, with its candidate.
-    pub(super) fn served(&self) -> Option<(&Rank, &Entry, &Built)> {
-        let rank = self.served_rank()?;
-        Some((rank, self.line.get(rank)?, self.current()?))
-    }
-
-    pub(super) fn running(&self, commit: &Oid, purpose: VerifyPurpose) -> Option<u64> {
+    /// The run of a candidate that has no outcome yet.
+    pub(super) fn running(&self, built: &Built) -> Option<u64> {
+        let is_its = |run: &Run| run.purpose == VerifyPurpose::Candidate && run.candidate == built.number;
         self.runs
             .iter()
-            .find(|(_, run)| run.commit == *commit && run.purpose == purpose)
+            .find(|(_, run)| is_its(run))
             .map(|(fence, _)| *fence)
+    }
+
+    /// Whether the checks run on the target's tip itself.
+    pub(super) fn is_running_on(&self, tip: &Oid) -> bool {
+        self.runs
+            .values()
+            .any(|run| run.purpose == VerifyPurpose::Base && run.commit == *tip)
     }
 
     pub(super) fn proof(&self, built: &Built) -> Option<VerifiedCandidate> {
         VerifiedCandidate::prove(&built.candidate, &built.trials, self.settings.waived)
     }
 
-    /// The evidence that proves a candidate, where checks were run.
-    pub(super) fn flake_of(built: &Built) -> Option<(&UnitId, &Evidence, &str)> {
+    /// A check that failed and then passed on the candidate, and is not recorded as a flake yet.
+    pub(super) fn flake_of(built: &Built) -> Option<(&UnitId, &str)> {
         let Standing::Proven(_) = standing(&built.trials) else {
             return None;
         };
@@ -418,13 +457,7 @@ impl State {
             .trials
             .iter()
             .filter(|trial| trial.verdict.is_failure())
-            .filter_map(|trial| {
-                Some((
-                    unit,
-                    &trial.evidence,
-                    trial.evidence.first_failure()?.name.as_str(),
-                ))
-            })
-            .find(|(_, _, check)| !built.flakes.contains(*check))
+            .filter_map(|trial| Some((unit, trial.evidence.first_failure()?.name.as_str())))
+            .find(|(_, check)| !built.flakes.contains(*check))
     }
 }

@@ -9,7 +9,7 @@ use crate::event::{
 use crate::id::{Oid, UnitId};
 use crate::spec::Strategy;
 
-use super::{EVICT_AT, Settings, State};
+use super::{Settings, State};
 
 /// The table as Markdown: a row for every event, a column for every status of the entry it happens to. A cell is the
 /// status afterwards, `–` where the entry is gone, and empty where the event is refused.
@@ -50,11 +50,7 @@ fn columns() -> Vec<(&'static str, State)> {
         intended(),
         refused_dirty(),
     ];
-    let mut state = State::new(Settings {
-        strategy: Strategy::Rebase,
-        waived: false,
-        evict_at: EVICT_AT,
-    });
+    let mut state = State::new(Settings::serial(Strategy::Rebase));
     let mut columns = Vec::new();
     for event in path {
         state.apply(&event).expect("the path is legal");
@@ -80,6 +76,7 @@ fn service_rows() -> Vec<(&'static str, QueueEvent)> {
                 unit: unit(),
                 generation: 1,
                 base: oid(0),
+                ahead: Vec::new(),
                 obstacle: Obstacle::UnrelatedHistory,
             },
         ),
@@ -103,6 +100,7 @@ fn service_rows() -> Vec<(&'static str, QueueEvent)> {
                 units: vec![LandedUnit {
                     unit: unit(),
                     commit: oid(2),
+                    unverified: false,
                 }],
                 evidence: Some(evidence(CheckOutcome::Passed)),
             },

@@ -1,7 +1,7 @@
 //! Rules about order, verification and blame.
 
 use super::scenario::{World, evidence, one, unit};
-use super::{EVICT_AT, Effect, Settings};
+use super::{Effect, Settings};
 use crate::event::{CheckOutcome, EntryEnd, QueueEvent, Reason, VerifyPurpose};
 use crate::spec::Strategy;
 
@@ -9,9 +9,8 @@ use CheckOutcome::{Failed, Infrastructure, Interrupted, Passed, Skipped, TimedOu
 
 fn waived() -> Settings {
     Settings {
-        strategy: Strategy::Rebase,
         waived: true,
-        evict_at: EVICT_AT,
+        ..Settings::serial(Strategy::Rebase)
     }
 }
 

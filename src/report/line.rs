@@ -340,6 +340,17 @@ impl Lines<'_> {
                 let text = one_line(&hold_sentence(hold), TEXT_CHARS_MAX);
                 Some(self.of_unit(Tone::Attention, "HELD", unit, &text))
             }
+            QueueEvent::IntegrationFailed { unit, .. } => {
+                let entry = self.view.unit(unit)?.queue.as_ref()?;
+                let text = one_line(entry.held.as_ref()?, TEXT_CHARS_MAX);
+                Some(self.of_unit(Tone::Attention, "HELD", unit, &text))
+            }
+            QueueEvent::BatchSplit { units, .. } => {
+                let names: Vec<&str> = units.iter().map(UnitId::as_str).collect();
+                let text = format!("{} fail together and are verified in halves", names.join(", "));
+                let text = one_line(&text, TEXT_CHARS_MAX);
+                Some(self.compose(Tone::Attention, self.mark(Tone::Attention), None, "queue", &text))
+            }
             QueueEvent::FlakeSeen { unit, check } => {
                 let text = format!(
                     "{} failed, then passed on the same tree",
@@ -386,7 +397,6 @@ impl Lines<'_> {
             }
             QueueEvent::Enqueued { .. }
             | QueueEvent::CandidateBuilt { .. }
-            | QueueEvent::IntegrationFailed { .. }
             | QueueEvent::VerifyStarted { .. }
             | QueueEvent::VerifyEnded { .. }
             | QueueEvent::LandIntended { .. }

@@ -182,6 +182,7 @@ fn a_batch_lands_with_a_line_for_each_unit() {
     let landed = |id: &str, digit| LandedUnit {
         unit: id.parse().unwrap(),
         commit: oid(digit),
+        unverified: digit == '5',
     };
     script.begin().queue(QueueEvent::Landed {
         from: oid('4'),
@@ -557,6 +558,7 @@ fn an_unknown_unit_is_no_news() {
             unit: "lexer".parse().unwrap(),
             generation: 1,
             base: head('a').commit,
+            ahead: Vec::new(),
             obstacle: crate::event::Obstacle::AlreadyLanded,
         }),
     };

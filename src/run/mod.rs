@@ -184,6 +184,9 @@ impl State {
             strategy: pipeline.queue.strategy,
             waived: matches!(pipeline.verify, Verify::Waived),
             evict_at: queue::EVICT_AT,
+            window: pipeline.queue.window,
+            batch: pipeline.queue.batch,
+            parallel: pipeline.limits.parallel,
         };
         let gate = queue_checks(&pipeline, std::iter::empty());
         let mut state = Self {
@@ -558,6 +561,7 @@ fn news_for_units(event: &QueueEvent) -> Vec<(&UnitId, unit::QueueNews)> {
         | QueueEvent::EntryReleased { .. }
         | QueueEvent::EntryCharged { .. }
         | QueueEvent::FlakeSeen { .. }
+        | QueueEvent::BatchSplit { .. }
         | QueueEvent::TargetMoved { .. }
         | QueueEvent::BaseRed { .. }
         | QueueEvent::SafetyStop { .. } => Vec::new(),

@@ -86,6 +86,8 @@ struct Driver {
     only: Option<Arc<BTreeSet<UnitId>>>,
     /// Works of each unit's head beside the base's.
     bases: BTreeMap<Oid, BTreeSet<String>>,
+    /// How many commits the target has once a candidate has landed.
+    heights: BTreeMap<Oid, usize>,
     running: BTreeMap<u64, (UnitId, unit::Start)>,
     verifying: BTreeMap<u64, Verification>,
     stopped: Option<StopCause>,
@@ -103,6 +105,7 @@ impl Driver {
             draining: false,
             only: None,
             bases: BTreeMap::new(),
+            heights: BTreeMap::new(),
             running: BTreeMap::new(),
             verifying: BTreeMap::new(),
             stopped: None,
@@ -211,7 +214,7 @@ impl Driver {
                     checkout: None,
                 });
                 self.target.extend(self.bases[verified.to()].clone());
-                self.commits += 1;
+                self.commits += verified.units().len();
                 assert_eq!(tree(&self.target), *verified.tree());
                 self.queue_event(verified.landed_event());
             }
@@ -269,23 +272,32 @@ impl Driver {
         true
     }
 
-    /// Candidates get the commit of the next tip, so that landing one is a fast-forward to it.
+    /// Candidates get the commit the tip will have, so that landing one is a fast-forward to it.
     fn integrate(&mut self, base: Oid, units: &[queue::IntegrateUnit]) {
-        let unit = &units[0];
-        let mut works = self.target.clone();
-        works.insert(unit.unit.to_string());
-        let commit = oid_of(&("tip", &works, self.commits + 1));
-        self.bases.insert(commit.clone(), works.clone());
-        let candidate = Candidate {
-            base,
-            strategy: self.state.pipeline().queue.strategy,
-            units: vec![CandidateUnit {
+        let on_target = (self.target.clone(), self.commits);
+        let (mut works, mut height) = match self.heights.get(&base) {
+            Some(height) => (self.bases[&base].clone(), *height),
+            None => on_target,
+        };
+        let mut built = Vec::new();
+        for unit in units {
+            works.insert(unit.unit.to_string());
+            height += 1;
+            let commit = oid_of(&("tip", &works, height));
+            self.bases.insert(commit.clone(), works.clone());
+            self.heights.insert(commit.clone(), height);
+            built.push(CandidateUnit {
                 unit: unit.unit.clone(),
                 generation: unit.generation,
                 head: unit.head.clone(),
-                commit: commit.clone(),
-            }],
-            commit,
+                commit,
+            });
+        }
+        let candidate = Candidate {
+            base,
+            strategy: self.state.pipeline().queue.strategy,
+            commit: built.last().unwrap().commit.clone(),
+            units: built,
             tree: tree(&works),
         };
         self.queue_event(QueueEvent::CandidateBuilt { candidate });
@@ -383,7 +395,7 @@ impl Driver {
         evidence(&checks, subject, outcome)
     }
 
-    /// The one verification under way ends.
+    /// The oldest verification under way ends.
     fn verify(&mut self, outcome: CheckOutcome) -> &mut Self {
         let (fence, verification) = self.verifying.pop_first().expect("a verification is under way");
         let pipeline = Arc::clone(self.state.pipeline());

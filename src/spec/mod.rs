@@ -29,7 +29,7 @@ pub use codes::{CODES, explain};
 pub use diagnostic::{Diagnostic, Label, Level};
 pub use load::{BUILT_IN_TIERS, Loaded, load, schema};
 pub use model::{
-    Adapter, Agent, Check, CommitSettings, Convention, DependsOn, Document, Guards, Limits, Overlap,
+    Adapter, Agent, Breadth, Check, CommitSettings, Convention, DependsOn, Document, Guards, Limits, Overlap,
     Performer, Pipeline, Price, QueueSettings, Role, Severity, Stage, StageKind, Step, Strategy, Tier, Unit,
     Usd, Verify, Workspace,
 };

@@ -434,6 +434,41 @@ pub struct Unit {
 pub struct QueueSettings {
     /// How a unit is put onto its base.
     pub strategy: Strategy,
+    /// Candidates verified side by side.
+    #[serde(default = "auto", skip_serializing_if = "is_auto")]
+    pub window: Breadth,
+    /// Units per candidate.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub batch: Breadth,
+}
+
+// What is left out of the file is left out of its frozen form, so that a run that was frozen without these keys keeps
+// its hash.
+
+fn auto() -> Breadth {
+    Breadth::Auto
+}
+
+fn one() -> Breadth {
+    Breadth::Fixed(1)
+}
+
+fn is_auto(window: &Breadth) -> bool {
+    *window == auto()
+}
+
+fn is_one(batch: &Breadth) -> bool {
+    *batch == one()
+}
+
+/// How much the queue does at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Breadth {
+    /// As much as goes well.
+    Auto,
+    /// That many; at least 1.
+    Fixed(u32),
 }
 
 /// How a unit is put onto its base.

@@ -10,7 +10,7 @@ use super::decode::{
     record, unknown_key, unknown_value, word_of, words, wrong_type,
 };
 use super::diagnostic::Sink;
-use super::model::Usd;
+use super::model::{Breadth, Usd};
 use super::node::{Node, Value};
 
 /// A count that is at least one.
@@ -279,10 +279,10 @@ record! {
     RawQueue, "`queue`" {
         /// How a unit is put onto its base (default `rebase`).
         strategy: RawStrategy,
-        /// Candidates verified at once: `auto` or 1.
-        window: Window,
-        /// Units per candidate: 1.
-        batch: Batch,
+        /// Candidates verified at once: `auto` (default) or a number.
+        window: RawBreadth,
+        /// Units per candidate: a number (default 1) or `auto`.
+        batch: RawBreadth,
         /// What is done with a unit that conflicts.
         on_conflict: OnConflict,
         /// What is verified before landing: `inherit`, `none` or a list of checks of its own.
@@ -411,44 +411,26 @@ impl Decode for OnlyTrue {
     }
 }
 
-/// `auto` or 1.
+/// `auto` or a number.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Window;
+pub(super) struct RawBreadth(pub(super) Breadth);
 
-impl Decode for Window {
+/// The widest a person may write.
+const BREADTH_MAX: i64 = 1000;
+
+impl Decode for RawBreadth {
     fn decode(node: &Node, sink: &mut Sink) -> Option<Self> {
-        match &node.value {
-            Value::Text(word) if word == "auto" => Some(Self),
-            Value::Int(1) => Some(Self),
-            Value::Int(2..) => {
-                not_supported(node.span, "a window of more than 1", sink);
-                None
-            }
-            _ => {
-                unknown_value(node, &["auto", "1"], sink);
-                None
-            }
+        if word_of(node).as_deref() == Some("auto") {
+            return Some(Self(Breadth::Auto));
         }
-    }
-}
-
-/// 1.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Batch;
-
-impl Decode for Batch {
-    fn decode(node: &Node, sink: &mut Sink) -> Option<Self> {
-        match (&node.value, word_of(node).as_deref()) {
-            (Value::Int(1), _) => Some(Self),
-            (Value::Int(2..), _) | (_, Some("auto")) => {
-                not_supported(node.span, "a batch of more than one unit", sink);
-                None
-            }
-            _ => {
-                wrong_type(node, "the number 1", sink);
-                None
-            }
-        }
+        let Value::Int(_) = node.value else {
+            wrong_type(node, "`auto` or a whole number", sink);
+            return None;
+        };
+        let number = Whole::<1, BREADTH_MAX>::decode(node, sink)?;
+        u32::try_from(number.0)
+            .ok()
+            .map(|number| Self(Breadth::Fixed(number)))
     }
 }
 
@@ -559,8 +541,9 @@ inline_schema! {
     RawKind => |_generator| json_schema!({"enum": KINDS});
     Budget => |_generator| json_schema!({"oneOf": [{"type": "number", "minimum": 0}, {"const": "none"}]});
     OnlyTrue => |_generator| json_schema!({"const": true});
-    Window => |_generator| json_schema!({"enum": ["auto", 1]});
-    Batch => |_generator| json_schema!({"const": 1});
+    RawBreadth => |_generator| json_schema!({
+        "oneOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": BREADTH_MAX}]
+    });
     RawStep => |generator| json_schema!({
         "oneOf": [{"type": "string"}, generator.subschema_for::<RawStepRecord>()]
     });

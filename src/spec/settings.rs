@@ -10,7 +10,7 @@ use super::Surroundings;
 use super::decode::{Field, List, Named, Spanned, missing_key};
 use super::diagnostic::{Problem, Sink, Span, nearest};
 use super::model::{
-    Adapter, Agent, Check, CommitSettings, Convention, DependsOn, Document, Guards, Limits, Price,
+    Adapter, Agent, Breadth, Check, CommitSettings, Convention, DependsOn, Document, Guards, Limits, Price,
     QueueSettings, Role, Step, Strategy, Usd, Verify, Workspace,
 };
 use super::node::Key;
@@ -479,7 +479,15 @@ pub(super) fn queue(raw: Option<&RawQueue>) -> QueueSettings {
         Some(RawStrategy::Squash) => Strategy::Squash,
         Some(RawStrategy::Merge) => Strategy::Merge,
     };
-    QueueSettings { strategy }
+    QueueSettings {
+        strategy,
+        window: raw
+            .and_then(|queue| queue.window.value())
+            .map_or(Breadth::Auto, |window| window.0),
+        batch: raw
+            .and_then(|queue| queue.batch.value())
+            .map_or(Breadth::Fixed(1), |batch| batch.0),
+    }
 }
 
 pub(super) fn commit(raw: Option<&RawCommit>) -> CommitSettings {

@@ -43,16 +43,20 @@ pub struct View {
     running: BTreeMap<u64, (usize, usize)>,
     /// Verifications of candidates under way, by fence.
     verifying: HashMap<u64, Oid>,
-    /// Units of the candidates that count, by the candidate's commit.
-    candidates: HashMap<Oid, Vec<usize>>,
+    /// The candidates that count, in the order in which they were built.
+    chain: Vec<queue::Link>,
+    /// How many candidates were built.
+    built: u64,
+    /// What units met that could not be put onto a base.
+    obstructions: HashMap<usize, queue::Obstruction>,
     /// A landing that was intended and is not known to be over; whether a checkout is to follow it.
     landing: Option<bool>,
     /// Units in the queue, in its order.
     line: BTreeSet<Rank>,
     /// When each unit first joined the queue.
     joined: HashMap<usize, jiff::Timestamp>,
-    /// Priority and place in the file of the units in the queue.
-    ranks: HashMap<usize, (i64, u32)>,
+    /// Where each unit in the queue stands in the line.
+    ranks: HashMap<usize, Rank>,
 }
 
 impl View {
@@ -90,7 +94,9 @@ impl View {
             needs_left,
             running: BTreeMap::new(),
             verifying: HashMap::new(),
-            candidates: HashMap::new(),
+            chain: Vec::new(),
+            built: 0,
+            obstructions: HashMap::new(),
             landing: None,
             line: BTreeSet::new(),
             joined: HashMap::new(),

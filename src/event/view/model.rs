@@ -113,12 +113,14 @@ words! {
     QueueState {
         /// It waits for its turn.
         Queued = "queued",
-        /// It was put onto the target's tip.
+        /// It was put onto the target's tip, or onto those ahead.
         Integrated = "integrated",
         /// The checks run on its candidate.
         Verifying = "verifying",
         /// They passed.
         Verified = "verified",
+        /// They failed, and the candidate contains units that have not landed.
+        Suspect = "suspect",
         /// The target is about to move.
         Landing = "landing",
         /// It waits for something outside.
@@ -366,7 +368,7 @@ pub struct QueuePlace {
     pub state: QueueState,
     /// Its approval.
     pub generation: u32,
-    /// The commit it became on the target's tip.
+    /// The commit it became in a candidate that counts.
     pub candidate: Option<Oid>,
     /// What it waits for, when it is held.
     pub held: Option<String>,

@@ -3,17 +3,42 @@
 use std::cmp::Reverse;
 
 use super::{QueuePlace, QueueState, UnitState, View};
-use crate::event::{Candidate, EntryEnd, Hold, LandRefusal, LandedUnit, QueueEvent, Record, VerifyPurpose};
+use crate::event::{
+    Candidate, CandidateUnit, CheckOutcome, EntryEnd, Evidence, Hold, LandRefusal, LandedUnit, Obstacle,
+    QueueEvent, Record, VerifyPurpose,
+};
 use crate::id::{Oid, UnitId};
 
-/// The order of the queue: what is under way, then priority, age of the unit, and place in the file.
+/// The order of the queue: candidates as they were built, then priority, age of the unit, and place in the file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
-    waits: bool,
+    /// Which candidate it is in; [`WAITS`] while it is in none.
+    turn: u64,
     priority: Reverse<i64>,
     joined: jiff::Timestamp,
     place: u32,
     pub(super) unit: usize,
+}
+
+const WAITS: u64 = u64::MAX;
+
+/// A candidate that counts: its base is the target's tip, or the last candidate before it that is not in doubt.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    base: Oid,
+    commit: Oid,
+    units: Vec<usize>,
+    /// It failed and has not passed since.
+    in_doubt: bool,
+}
+
+/// What a unit met where it was to be put.
+#[derive(Debug, Clone)]
+pub(super) struct Obstruction {
+    base: Oid,
+    /// Units of the same candidate that were put onto the base before it.
+    ahead: Vec<usize>,
+    sentence: String,
 }
 
 impl View {
@@ -21,7 +46,13 @@ impl View {
         match event {
             QueueEvent::Enqueued { .. } => self.enqueued(record, event),
             QueueEvent::CandidateBuilt { candidate } => self.candidate_built(candidate),
-            QueueEvent::IntegrationFailed { unit, .. } => self.without_candidate(unit),
+            QueueEvent::IntegrationFailed {
+                unit,
+                base,
+                ahead,
+                obstacle,
+                ..
+            } => self.obstructed(unit, base, ahead, obstacle),
             QueueEvent::VerifyStarted {
                 commit,
                 purpose,
@@ -34,16 +65,7 @@ impl View {
             }
             QueueEvent::VerifyEnded { fence, evidence, .. } => {
                 if let Some(commit) = self.verifying.remove(fence) {
-                    for place in self.candidates.get(&commit).cloned().unwrap_or_default() {
-                        self.units[place].take_checks(evidence, "candidate");
-                    }
-                    let passed = evidence.passed();
-                    let state = if passed {
-                        QueueState::Verified
-                    } else {
-                        QueueState::Integrated
-                    };
-                    self.move_candidate(&commit, state);
+                    self.verified(&commit, evidence);
                 }
             }
             QueueEvent::LandIntended { commit, checkout, .. } => {
@@ -57,7 +79,7 @@ impl View {
                 match cause {
                     LandRefusal::BaseMoved { tip } => {
                         self.run.head = Some(tip.clone());
-                        self.drop_candidates();
+                        self.review_chain();
                     }
                     LandRefusal::TargetDirty { .. } => self.move_candidate(commit, QueueState::Verified),
                 }
@@ -75,6 +97,9 @@ impl View {
                     self.units[*place].flakes.push(check.clone());
                 }
             }
+            QueueEvent::BatchSplit { commit, .. } => {
+                self.chain_without(|link| link.commit == *commit);
+            }
             QueueEvent::SentBack { unit, evidence, .. } => {
                 if let Some(place) = self.index.get(unit).copied() {
                     self.leave_line(place);
@@ -85,7 +110,7 @@ impl View {
             QueueEvent::EntryLeft { unit, end } => self.left(record, unit, end),
             QueueEvent::TargetMoved { to, .. } => {
                 self.run.head = Some(to.clone());
-                self.drop_candidates();
+                self.review_chain();
             }
             QueueEvent::BaseRed { check, .. } => {
                 self.run.trouble = Some(format!("the check `{check}` fails on the target itself"));
@@ -120,98 +145,203 @@ impl View {
             candidate: None,
             held: None,
         });
-        self.line.insert(Rank {
-            waits: true,
+        let rank = Rank {
+            turn: WAITS,
             priority: Reverse(*priority),
             joined,
             place: *file_place,
             unit: place,
-        });
-        self.ranks.insert(place, (*priority, *file_place));
+        };
+        self.line.insert(rank.clone());
+        self.ranks.insert(place, rank);
         self.set_state(place, UnitState::Queued);
     }
 
     /// Takes a unit out of the queue, with the candidate it was in.
     pub(super) fn leave_line(&mut self, place: usize) {
-        let waits = self.units[place].queue.as_ref().map(waits);
-        if let (Some(waits), Some(rank)) = (waits, self.rank(place)) {
-            self.line.remove(&Rank { waits, ..rank });
+        self.units[place].queue = None;
+        if let Some(rank) = self.ranks.remove(&place) {
+            self.line.remove(&rank);
         }
-        if let Some(commit) = self.units[place].queue.take().and_then(|entry| entry.candidate) {
-            self.candidates.remove(&commit);
-        }
-        self.ranks.remove(&place);
+        self.obstructions.remove(&place);
+        self.chain_without(|link| link.units.contains(&place));
     }
 
-    fn rank(&self, place: usize) -> Option<Rank> {
-        let (priority, file_place) = *self.ranks.get(&place)?;
-        Some(Rank {
-            waits: true,
-            priority: Reverse(priority),
-            joined: *self.joined.get(&place)?,
-            place: file_place,
-            unit: place,
-        })
-    }
-
-    /// Changes an entry and keeps the line in order.
     fn change_entry(&mut self, place: usize, change: impl FnOnce(&mut QueuePlace)) {
-        let rank = self.rank(place);
-        let (Some(entry), Some(rank)) = (self.units[place].queue.as_mut(), rank) else {
-            return;
-        };
-        let before = waits(entry);
-        change(entry);
-        let after = waits(entry);
-        if before != after {
-            self.line.remove(&Rank {
-                waits: before,
-                ..rank.clone()
-            });
-            self.line.insert(Rank { waits: after, ..rank });
+        if let Some(entry) = self.units[place].queue.as_mut() {
+            change(entry);
+        }
+    }
+
+    /// Gives an entry its place among those that have a candidate, or takes it away.
+    fn set_turn(&mut self, place: usize, turn: u64) {
+        if let Some(rank) = self.ranks.get_mut(&place) {
+            self.line.remove(rank);
+            rank.turn = turn;
+            self.line.insert(rank.clone());
         }
     }
 
     fn candidate_built(&mut self, candidate: &Candidate) {
-        let mut places = Vec::new();
-        for part in &candidate.units {
-            if let Some(place) = self.index.get(&part.unit).copied() {
-                places.push(place);
-                self.change_entry(place, |entry| {
-                    entry.candidate = Some(part.commit.clone());
-                    entry.state = QueueState::Integrated;
-                });
-            }
+        let places = |part: &CandidateUnit| Some((self.index.get(&part.unit).copied()?, part.commit.clone()));
+        let members: Vec<(usize, Oid)> = candidate.units.iter().filter_map(places).collect();
+        if self.chain.is_empty() {
+            self.run.head = Some(candidate.base.clone());
         }
-        self.candidates.insert(candidate.commit.clone(), places);
+        self.built += 1;
+        for (place, commit) in &members {
+            self.set_turn(*place, self.built);
+            self.change_entry(*place, |entry| {
+                entry.candidate = Some(commit.clone());
+                entry.state = QueueState::Integrated;
+                entry.held = None;
+            });
+        }
+        self.chain.push(Link {
+            base: candidate.base.clone(),
+            commit: candidate.commit.clone(),
+            units: members.into_iter().map(|(place, _)| place).collect(),
+            in_doubt: false,
+        });
+    }
+
+    fn units_of(&self, commit: &Oid) -> Vec<usize> {
+        let link = self.chain.iter().find(|link| link.commit == *commit);
+        link.map_or_else(Vec::new, |link| link.units.clone())
     }
 
     fn move_candidate(&mut self, commit: &Oid, state: QueueState) {
-        for place in self.candidates.get(commit).cloned().unwrap_or_default() {
+        for place in self.units_of(commit) {
             self.change_entry(place, |entry| entry.state = state);
         }
     }
 
-    /// The target moved: what was built on its old tip counts no longer. The candidates are few, as many as the
-    /// queue's window.
-    fn drop_candidates(&mut self) {
-        for (_, places) in std::mem::take(&mut self.candidates) {
-            for place in places {
-                self.change_entry(place, |entry| {
-                    entry.candidate = None;
-                    entry.state = QueueState::Queued;
-                    entry.held = None;
-                });
-            }
+    fn verified(&mut self, commit: &Oid, evidence: &Evidence) {
+        for place in self.units_of(commit) {
+            self.units[place].take_checks(evidence, "candidate");
         }
-        self.verifying.clear();
+        let fails = evidence.first_failure().is_none_or(|row| match row.outcome {
+            CheckOutcome::Failed | CheckOutcome::TimedOut | CheckOutcome::Skipped => true,
+            CheckOutcome::Passed | CheckOutcome::Infrastructure | CheckOutcome::Interrupted => false,
+        });
+        let passed = evidence.passed();
+        let Some(link) = self.chain.iter_mut().find(|link| link.commit == *commit) else {
+            return;
+        };
+        link.in_doubt = !passed && (link.in_doubt || fails);
+        let on_target = self.run.head.as_ref() == Some(&link.base);
+        let state = match (passed, link.in_doubt && !on_target) {
+            (true, _) => QueueState::Verified,
+            (false, true) => QueueState::Suspect,
+            (false, false) => QueueState::Integrated,
+        };
+        self.move_candidate(commit, state);
+        self.review_chain();
     }
 
-    fn without_candidate(&mut self, unit: &UnitId) {
-        if let Some(place) = self.index.get(unit).copied() {
+    fn chain_without(&mut self, gone: impl Fn(&Link) -> bool) {
+        let (out, kept) = std::mem::take(&mut self.chain).into_iter().partition(gone);
+        self.chain = kept;
+        self.drop_links(out);
+        self.review_chain();
+    }
+
+    /// What does not count any more is dropped, and what follows from that is shown. The candidates are few, as many as
+    /// the queue's window.
+    fn review_chain(&mut self) {
+        let mut onto = self.run.head.clone();
+        let mut dropped = Vec::new();
+        let mut ended = false;
+        for link in std::mem::take(&mut self.chain) {
+            if ended || Some(&link.base) != onto.as_ref() {
+                dropped.push(link);
+                continue;
+            }
+            if !link.in_doubt {
+                onto = Some(link.commit.clone());
+            }
+            // Behind a batch in doubt nothing counts until it has passed or is taken apart.
+            ended = link.in_doubt && link.units.len() > 1;
+            self.chain.push(link);
+        }
+        self.drop_links(dropped);
+        let on_target = self
+            .chain
+            .iter()
+            .filter(|link| self.run.head.as_ref() == Some(&link.base));
+        for place in on_target.flat_map(|link| link.units.clone()).collect::<Vec<_>>() {
+            self.change_entry(place, |entry| {
+                if entry.state == QueueState::Suspect {
+                    entry.state = QueueState::Integrated;
+                }
+            });
+        }
+        self.review_obstructions();
+    }
+
+    fn drop_links(&mut self, links: Vec<Link>) {
+        for place in links.into_iter().flat_map(|link| link.units) {
+            self.set_turn(place, WAITS);
             self.change_entry(place, |entry| {
                 entry.candidate = None;
                 entry.state = QueueState::Queued;
+                entry.held = None;
+            });
+        }
+    }
+
+    fn obstructed(&mut self, unit: &UnitId, base: &Oid, ahead: &[UnitId], obstacle: &Obstacle) {
+        let Some(place) = self.index.get(unit).copied() else {
+            return;
+        };
+        let sentence = obstruction_sentence(obstacle);
+        let ahead = ahead.iter().filter_map(|unit| self.index.get(unit).copied());
+        let met = Obstruction {
+            base: base.clone(),
+            ahead: ahead.collect(),
+            sentence,
+        };
+        self.obstructions.insert(place, met);
+        self.review_obstructions();
+    }
+
+    /// Who cannot be put onto units ahead waits while they are ahead.
+    fn review_obstructions(&mut self) {
+        let sound = |commit: &Oid| {
+            self.chain
+                .iter()
+                .any(|link| link.commit == *commit && !link.in_doubt)
+        };
+        let ahead = |place: &usize| {
+            let in_doubt = self
+                .chain
+                .iter()
+                .any(|link| link.in_doubt && link.units.contains(place));
+            self.units[*place].queue.is_some() && !in_doubt
+        };
+        let waits = |met: &Obstruction| {
+            let stands = if self.run.head.as_ref() == Some(&met.base) {
+                !met.ahead.is_empty()
+            } else {
+                sound(&met.base)
+            };
+            stands && met.ahead.iter().all(ahead)
+        };
+        let now: Vec<(usize, Option<String>)> = self
+            .obstructions
+            .iter()
+            .map(|(place, met)| (*place, waits(met).then(|| met.sentence.clone())))
+            .collect();
+        for (place, held) in now {
+            self.change_entry(place, |entry| {
+                if entry.candidate.is_none() {
+                    entry.state = if held.is_some() {
+                        QueueState::Held
+                    } else {
+                        QueueState::Queued
+                    };
+                    entry.held = held;
+                }
             });
         }
     }
@@ -220,7 +350,6 @@ impl View {
         self.run.head = Some(to.clone());
         self.run.trouble = None;
         self.landing = self.landing.filter(|follows| *follows);
-        self.candidates.remove(to);
         for landed in units {
             if let Some(place) = self.index.get(&landed.unit).copied() {
                 self.leave_line(place);
@@ -288,10 +417,31 @@ pub fn hold_sentence(hold: &Hold) -> String {
             )
         }
         Hold::BaseRed { check } => format!("the check `{check}` fails on the target itself"),
+        Hold::ConflictAhead { units, paths } => ahead_sentence(units, paths),
     }
 }
 
-/// Whether an entry has yet to be put onto the target's tip; what has been stays in front.
-fn waits(entry: &QueuePlace) -> bool {
-    entry.candidate.is_none()
+fn obstruction_sentence(obstacle: &Obstacle) -> String {
+    let (mut units, mut paths) = (Vec::new(), Vec::new());
+    if let Obstacle::Conflict { conflicts } = obstacle {
+        units.extend(conflicts.iter().filter_map(|at| at.landed_by.clone()));
+        paths.extend(conflicts.iter().map(|at| at.path.clone()));
+    }
+    units.sort_unstable();
+    units.dedup();
+    ahead_sentence(&units, &paths)
+}
+
+fn ahead_sentence(units: &[UnitId], paths: &[String]) -> String {
+    let whom = if units.is_empty() {
+        "work ahead in the queue".to_owned()
+    } else {
+        let names: Vec<String> = units.iter().map(|unit| format!("`{unit}`")).collect();
+        format!("{}, ahead in the queue", names.join(", "))
+    };
+    if paths.is_empty() {
+        format!("it cannot be put onto {whom}")
+    } else {
+        format!("it conflicts with {whom}, in {}", paths.join(", "))
+    }
 }

@@ -106,6 +106,8 @@ pub(crate) fn pipeline() -> Pipeline {
         ],
         queue: QueueSettings {
             strategy: crate::spec::Strategy::Squash,
+            window: crate::spec::Breadth::Auto,
+            batch: crate::spec::Breadth::Fixed(1),
         },
         guards: Guards {
             protected_paths: Vec::new(),
@@ -245,9 +247,13 @@ impl Script {
     }
 
     pub(crate) fn candidate(&mut self, id: &str, commit: char) -> &mut Self {
+        self.candidate_on(id, '4', commit)
+    }
+
+    pub(crate) fn candidate_on(&mut self, id: &str, base: char, commit: char) -> &mut Self {
         self.queue(QueueEvent::CandidateBuilt {
             candidate: Candidate {
-                base: oid('4'),
+                base: oid(base),
                 strategy: crate::spec::Strategy::Squash,
                 units: vec![CandidateUnit {
                     unit: id.parse().unwrap(),
@@ -268,6 +274,7 @@ impl Script {
             units: vec![LandedUnit {
                 unit: id.parse().unwrap(),
                 commit: oid(commit),
+                unverified: false,
             }],
             evidence: Some(evidence(CheckOutcome::Passed)),
         })

@@ -73,6 +73,8 @@ pub(super) const EXPECTED: &[&str] = &[
     "evicted gate_skipped",
     "enqueued",
     "candidate_built",
+    "candidate_built of several",
+    "batch_split",
     "integration_failed conflict",
     "integration_failed already_landed",
     "verify_started candidate",
@@ -190,6 +192,7 @@ fn output_word(output: &Output) -> &'static str {
 fn queue_word(event: &QueueEvent) -> String {
     let word = match event {
         QueueEvent::Enqueued { .. } => "enqueued",
+        QueueEvent::CandidateBuilt { candidate } if candidate.units.len() > 1 => "candidate_built of several",
         QueueEvent::CandidateBuilt { .. } => "candidate_built",
         QueueEvent::IntegrationFailed { obstacle, .. } => match obstacle {
             Obstacle::Conflict { .. } => "integration_failed conflict",
@@ -222,6 +225,7 @@ fn queue_word(event: &QueueEvent) -> String {
         QueueEvent::EntryHeld { hold, .. } => match hold {
             Hold::TargetDirty { .. } => "entry_held target_dirty",
             Hold::BaseRed { .. } => "entry_held base_red",
+            Hold::ConflictAhead { .. } => "entry_held conflict_ahead",
         },
         QueueEvent::EntryReleased { .. } => "entry_released",
         QueueEvent::EntryCharged { .. } => "entry_charged",
@@ -235,6 +239,7 @@ fn queue_word(event: &QueueEvent) -> String {
         QueueEvent::TargetMoved { .. } => "target_moved",
         QueueEvent::BaseRed { .. } => "base_red",
         QueueEvent::SafetyStop { .. } => "safety_stop",
+        QueueEvent::BatchSplit { .. } => "batch_split",
     };
     word.to_owned()
 }

@@ -369,6 +369,7 @@ impl Driver {
                         unit: unit.unit,
                         generation: unit.generation,
                         base,
+                        ahead: built.into_iter().map(|ahead| ahead.unit).collect(),
                         obstacle,
                     });
                 }

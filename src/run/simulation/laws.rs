@@ -31,7 +31,11 @@ pub(super) struct Laws {
     cases: Cases,
     /// Checks of the file that passed on the target.
     green: BTreeSet<String>,
-    built: Option<Candidate>,
+    /// Every candidate by its commit, and the newest of each unit.
+    built: BTreeMap<Oid, Candidate>,
+    newest: BTreeMap<UnitId, Oid>,
+    /// Units that were in a batch that was split.
+    split: BTreeSet<UnitId>,
     runs: BTreeMap<u64, (Oid, VerifyPurpose)>,
     /// Failed runs of each commit.
     failed: BTreeMap<Oid, u32>,
@@ -51,7 +55,9 @@ impl Laws {
             line: BTreeMap::new(),
             cases: Cases::new(pipeline),
             green: BTreeSet::new(),
-            built: None,
+            built: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            split: BTreeSet::new(),
             runs: BTreeMap::new(),
             failed: BTreeMap::new(),
             red: None,
@@ -159,7 +165,12 @@ impl Laws {
                 self.has_checkout = checkout.is_some();
             }
             QueueEvent::CheckoutFollowed { .. } => self.to_follow = None,
-            QueueEvent::CandidateBuilt { candidate } => self.built = Some(candidate.clone()),
+            QueueEvent::CandidateBuilt { candidate } => {
+                self.built.insert(candidate.commit.clone(), candidate.clone());
+                let units = candidate.units.iter();
+                self.newest
+                    .extend(units.map(|member| (member.unit.clone(), candidate.commit.clone())));
+            }
             QueueEvent::VerifyStarted {
                 commit,
                 purpose,
@@ -198,6 +209,14 @@ impl Laws {
                     "nobody goes on from a target that was rewritten"
                 );
             }
+            QueueEvent::BatchSplit { commit, units } => {
+                let built = self.built[commit].units.iter().map(|member| &member.unit);
+                assert!(
+                    units.len() > 1 && built.eq(units),
+                    "a batch is split, and nothing else"
+                );
+                self.split.extend(units.iter().cloned());
+            }
             QueueEvent::BaseRed { commit, .. } => self.red = Some(commit.clone()),
             QueueEvent::SentBack { unit, .. } => {
                 self.line.remove(unit);
@@ -230,8 +249,7 @@ impl Laws {
         let failed = matches!(failure, Some(CheckOutcome::Failed | CheckOutcome::TimedOut));
         *self.failed.entry(commit.clone()).or_insert(0) += u32::from(failed);
         if failure == Some(CheckOutcome::Skipped) {
-            let built = self.built.iter().filter(|built| built.commit == commit);
-            for member in built.flat_map(|built| &built.units) {
+            for member in self.built.get(&commit).into_iter().flat_map(|built| &built.units) {
                 self.cases.of_mut(&member.unit).skipped += 1;
             }
         }
@@ -239,7 +257,7 @@ impl Laws {
             self.keep_green(evidence);
             // What failed on a base that was red and passes proves nothing.
             if evidence.passed() && self.red.take_if(|red| *red == commit).is_some() {
-                let on_it = self.built.iter().filter(|built| built.base == commit);
+                let on_it = self.built.values().filter(|built| built.base == commit);
                 for built in on_it {
                     self.failed.remove(&built.commit);
                 }
@@ -249,8 +267,9 @@ impl Laws {
 
     /// A failure was put down to a unit: its candidate failed twice, and the target is not at fault.
     fn blamed(&self, unit: &UnitId, git: &Git, setting: &Setting) {
-        let built = self.built.as_ref().expect("a charge is about a candidate");
-        assert!(built.units.iter().any(|member| member.unit == *unit));
+        let built = &self.built[&self.newest[unit]];
+        let members: Vec<&UnitId> = built.units.iter().map(|member| &member.unit).collect();
+        assert_eq!(members, [unit], "a charge for a failure is about the unit alone");
         let failures = self.failed.get(&built.commit).copied().unwrap_or(0);
         assert!(failures >= 2, "{unit} is charged after {failures} failures");
         let units = setting.pipeline.units.iter();
@@ -287,6 +306,9 @@ impl Laws {
                 model::put_onto(git, tip, head, base, strategy) == Verdict::Conflicts
             }
             Reason::VerifyFailed | Reason::VerifyTimeout => case.charged >= EVICT_AT || case.sent_back > 0,
+            Reason::DroppedByBisection => {
+                self.split.contains(unit) && (case.charged >= EVICT_AT || case.sent_back > 0)
+            }
             Reason::InfraExhausted => case.charged >= EVICT_AT || case.failures > limits.retries,
             Reason::GateSkipped => case.skipped > 0,
             Reason::ChecksFailed => case.red_checks > 0,

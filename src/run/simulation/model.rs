@@ -12,7 +12,7 @@ use super::setting::Setting;
 use crate::event::{EntryEnd, Event, QueueEvent, Reason, Record};
 use crate::id::{Oid, UnitId};
 use crate::run::queue_checks;
-use crate::spec::{Strategy, Verify};
+use crate::spec::{Breadth, Strategy, Verify};
 
 /// What becomes of a unit's head on a base.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,8 @@ struct Waiting {
     priority: i64,
     age: u32,
     place: u32,
+    /// It was put onto something, whether it fitted or not.
+    is_tried: bool,
 }
 
 /// The naive queue.
@@ -121,13 +123,18 @@ impl<'a> Serial<'a> {
                     priority,
                     age,
                     place,
+                    is_tried: false,
                 };
                 self.line.insert(unit.clone(), waiting);
             }
             QueueEvent::CandidateBuilt { candidate } => {
-                self.expect_first(candidate.units.first().map(|member| &member.unit));
+                let units: Vec<&UnitId> = candidate.units.iter().map(|member| &member.unit).collect();
+                self.expect_next(&units);
             }
-            QueueEvent::IntegrationFailed { unit, .. } => self.expect_first(Some(unit)),
+            QueueEvent::IntegrationFailed { unit, ahead, .. } => {
+                let units: Vec<&UnitId> = ahead.iter().chain([unit]).collect();
+                self.expect_next(&units);
+            }
             QueueEvent::Landed { units, to, .. } => {
                 for landed in units {
                     let verdict = self.serve(&landed.unit);
@@ -160,12 +167,29 @@ impl<'a> Serial<'a> {
         }
     }
 
-    /// Whoever is first by priority, age and place goes first.
-    fn expect_first(&mut self, chosen: Option<&UnitId>) {
+    /// Whoever is first by priority, age and place goes first. Only where several are verified at once may one go
+    /// before others, and then these had their turn already.
+    fn expect_next(&mut self, chosen: &[&UnitId]) {
         self.step += 1;
+        let queue = &self.setting.pipeline.queue;
+        let is_serial = (queue.window, queue.batch) == (Breadth::Fixed(1), Breadth::Fixed(1));
         let rank = |waiting: &Waiting| (-waiting.priority, waiting.age, waiting.place);
-        let first = self.line.iter().min_by_key(|(_, waiting)| rank(waiting));
-        assert_eq!(first.map(|(unit, _)| unit), chosen, "first in line");
+        let mut line: Vec<(&UnitId, &mut Waiting)> = self.line.iter_mut().collect();
+        line.sort_by_key(|(_, waiting)| rank(waiting));
+        assert!(!is_serial || chosen == [line[0].0], "first in line");
+        let mut left = chosen.iter();
+        for (unit, waiting) in line {
+            if left.as_slice().first() == Some(&unit) {
+                left.next();
+                waiting.is_tried = true;
+            } else if !left.as_slice().is_empty() {
+                assert!(waiting.is_tried, "{unit} is passed over for {chosen:?}");
+            }
+        }
+        assert!(
+            left.as_slice().is_empty(),
+            "{chosen:?} are in line, and in its order"
+        );
     }
 
     /// Takes a unit out of the line: put onto the target, and tested.

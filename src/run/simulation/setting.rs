@@ -7,7 +7,7 @@ use super::dice::Dice;
 use super::git::{Mark, Path};
 use crate::event::{GuardAction, Outcome};
 use crate::id::UnitId;
-use crate::spec::{Check, DependsOn, Overlap, Pipeline, Strategy, Unit, Usd, Verify};
+use crate::spec::{Breadth, Check, DependsOn, Overlap, Pipeline, Strategy, Unit, Usd, Verify};
 
 /// What happens to a run from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,6 +210,14 @@ fn draw_limits(pipeline: &mut Pipeline, kind: Kind, dice: &mut Dice) {
         Strategy::Merge,
     ];
     pipeline.queue.strategy = dice.pick(&strategies);
+    let breadths = [
+        Breadth::Fixed(1),
+        Breadth::Fixed(2),
+        Breadth::Fixed(4),
+        Breadth::Auto,
+    ];
+    pipeline.queue.window = dice.pick(&breadths);
+    pipeline.queue.batch = dice.pick(&breadths);
 }
 
 fn draw_checks(pipeline: &mut Pipeline, dice: &mut Dice) {

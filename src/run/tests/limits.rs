@@ -170,3 +170,64 @@ fn only_a_check_of_the_file_can_be_known_to_have_passed_on_the_target() {
     assert!(driver.state.evidence().was_green_on_target("own"));
     assert!(driver.state.gate.contains("test") && !driver.state.gate.contains("own"));
 }
+
+/// Two units in the queue and one at work, on three slots. The queue has a check of its own, so that what passed on the
+/// heads does not stand in.
+fn two_queued(queue: &str) -> Driver {
+    let units = line("a", "") + &line("b", "") + &line("c", "");
+    let checks = "checks: [{name: test, run: make}]";
+    let queue = format!("queue: {{{queue}, verify: [{{name: gate, run: make}}]}}");
+    let head = format!("{}\n{checks}\n{queue}", parallel(3));
+    let mut driver = Driver::of(&head, &units);
+    driver.settle();
+    for unit in ["a", "b"] {
+        driver.finish(unit).finish(unit);
+    }
+    driver
+}
+
+fn verified_units(driver: &Driver) -> Vec<String> {
+    let units = driver
+        .verifying
+        .values()
+        .flat_map(|verification| &verification.units);
+    units.map(ToString::to_string).collect()
+}
+
+#[test]
+fn attempts_and_verifications_share_the_slots() {
+    let mut driver = two_queued("window: auto");
+    assert_eq!(verified_units(&driver), ["a", "b"]);
+    assert_eq!(
+        (driver.under_way(), driver.state.running()),
+        (vec!["c".to_owned()], 3)
+    );
+    driver.finish("c");
+    assert_eq!(driver.under_way(), ["c*"]);
+    driver.finish("c");
+    assert_eq!(verified_units(&driver), ["a", "b", "c"]);
+    for _ in 0..3 {
+        driver.verify(CheckOutcome::Passed);
+    }
+    assert_eq!(driver.stopped, Some(StopCause::Finished));
+}
+
+#[test]
+fn a_window_of_one_verifies_one_candidate_whatever_is_free() {
+    let mut driver = two_queued("window: 1");
+    assert_eq!(verified_units(&driver), ["a"]);
+    driver.finish_all();
+    assert_eq!(driver.stopped, Some(StopCause::Finished));
+}
+
+#[test]
+fn a_batch_is_one_verification_and_its_units_land_together() {
+    let mut driver = two_queued("window: 1, batch: 4");
+    driver.finish("c").finish("c");
+    driver.verify(CheckOutcome::Passed);
+    assert_eq!(verified_units(&driver), ["b", "c"]);
+    driver.verify(CheckOutcome::Passed);
+    for unit in ["a", "b", "c"] {
+        assert_eq!(driver.phase(unit), Phase::Landed);
+    }
+}

@@ -198,9 +198,6 @@ fn what_is_not_built_is_refused_at_its_place() {
         "sandbox: {}",
         "land: branch",
         "land: pull-request",
-        "queue: {window: 4}",
-        "queue: {batch: auto}",
-        "queue: {batch: 2}",
         "queue: {on_conflict: agent}",
         "queue: {conflict_rounds: 2}",
         "queue: {max_age: 30d}",
@@ -249,6 +246,37 @@ fn the_only_supported_values_are_accepted() {
         "{UNIT}queue: {{window: auto, batch: 1, on_conflict: evict}}\nland: local\n"
     ));
     assert!(loaded.diagnostics.is_empty(), "{}", render(&loaded.diagnostics));
+}
+
+#[test]
+fn a_breadth_is_auto_or_a_number_from_one() {
+    use crate::spec::Breadth::{Auto, Fixed};
+    for (written, window, batch) in [
+        ("{}", Auto, Fixed(1)),
+        ("{window: auto, batch: auto}", Auto, Auto),
+        ("{window: 1, batch: 8}", Fixed(1), Fixed(8)),
+    ] {
+        let loaded = with_head(&format!("{UNIT}queue: {written}\n"));
+        let queue = loaded.pipeline.expect("no error").queue;
+        assert_eq!((queue.window, queue.batch), (window, batch), "{written}");
+        let frozen = serde_json::to_string(&queue).unwrap();
+        assert_eq!(
+            serde_json::from_str::<crate::spec::QueueSettings>(&frozen).unwrap(),
+            queue
+        );
+        assert!(
+            written != "{}" || frozen == r#"{"strategy":"rebase"}"#,
+            "{frozen}"
+        );
+    }
+    for (written, code, help) in [
+        ("{window: 0}", "bad_number", "from 1 to 1000"),
+        ("{batch: -1}", "bad_number", "from 1 to 1000"),
+        ("{window: wide}", "wrong_type", "`auto` or a whole number"),
+        ("{batch: [2]}", "wrong_type", "`auto` or a whole number"),
+    ] {
+        expect_one(&with_head(&format!("{UNIT}queue: {written}\n")), code, 6, help);
+    }
 }
 
 #[test]

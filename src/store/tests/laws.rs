@@ -90,6 +90,7 @@ fn queue_events() -> impl Strategy<Value = QueueEvent> {
                 unit,
                 generation: 1,
                 base,
+                ahead: Vec::new(),
                 obstacle: Obstacle::Conflict {
                     conflicts: vec![conflict],
                 },

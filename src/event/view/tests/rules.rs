@@ -3,6 +3,7 @@
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 
 use super::*;
+use crate::event::{Conflict, Obstacle};
 
 #[test]
 fn before_anything_happened_units_are_ready_or_waiting_with_their_planned_stages() {
@@ -243,6 +244,110 @@ fn a_failed_verification_is_never_shown_as_verified() {
         QueueState::Integrated
     );
     assert_eq!(script.unit_view("lexer").checks[0].on, "candidate");
+}
+
+/// `lexer`, `cache` on it and `docs` on that, all verifying.
+fn side_by_side() -> Script {
+    let mut script = Script::new();
+    script.begin();
+    for (id, place, base, commit, fence) in [
+        ("lexer", 0, '4', 'a', 1),
+        ("cache", 2, 'a', 'b', 2),
+        ("docs", 3, 'b', 'c', 3),
+    ] {
+        script.enqueue(id, 0, place).candidate_on(id, base, commit);
+        script.queue(QueueEvent::VerifyStarted {
+            commit: oid(commit),
+            purpose: VerifyPurpose::Candidate,
+            fence,
+        });
+    }
+    script
+}
+
+fn queue_states(script: &Script) -> Vec<&'static str> {
+    let state = |id: &&str| {
+        script
+            .unit_view(id)
+            .queue
+            .as_ref()
+            .map_or("gone", |entry| entry.state.as_str())
+    };
+    ["lexer", "cache", "docs"].iter().map(state).collect()
+}
+
+fn verified(fence: u64, outcome: CheckOutcome) -> QueueEvent {
+    QueueEvent::VerifyEnded {
+        fence,
+        evidence: evidence(outcome),
+        reused: false,
+    }
+}
+
+#[test]
+fn several_entries_are_verified_at_once_and_a_failure_makes_a_suspect_of_one_and_frees_those_behind_it() {
+    let mut script = side_by_side();
+    assert_eq!(queue_states(&script), ["verifying", "verifying", "verifying"]);
+    script.queue(verified(2, CheckOutcome::Failed));
+    assert_eq!(queue_states(&script), ["verifying", "suspect", "queued"]);
+    script.candidate_on("docs", 'a', 'd');
+    assert_eq!(queue_states(&script), ["verifying", "suspect", "integrated"]);
+    script.queue(verified(3, CheckOutcome::Passed));
+    assert_eq!(
+        queue_states(&script)[2],
+        "integrated",
+        "what ran on the doomed one proves nothing"
+    );
+    script.land("lexer", 'a');
+    assert_eq!(
+        queue_states(&script),
+        ["gone", "integrated", "integrated"],
+        "nothing unlanded is below it"
+    );
+}
+
+#[test]
+fn an_entry_that_cannot_be_put_onto_one_ahead_is_held_until_that_one_leaves() {
+    let mut script = side_by_side();
+    script.queue(verified(3, CheckOutcome::Failed));
+    script.enqueue("parser", 0, 1);
+    script.queue(QueueEvent::IntegrationFailed {
+        unit: "parser".parse().unwrap(),
+        generation: 1,
+        base: oid('b'),
+        ahead: Vec::new(),
+        obstacle: Obstacle::Conflict {
+            conflicts: vec![Conflict {
+                path: "src/lib.rs".to_owned(),
+                kind: "contents".to_owned(),
+                hunks: String::new(),
+                landed_by: Some("cache".parse().unwrap()),
+                landed_as: None,
+            }],
+        },
+    });
+    let entry = |script: &Script| script.unit_view("parser").queue.clone().unwrap();
+    assert_eq!(entry(&script).state, QueueState::Held);
+    let held = "it conflicts with `cache`, ahead in the queue, in src/lib.rs";
+    assert_eq!(entry(&script).held.as_deref(), Some(held));
+    script.queue(QueueEvent::EntryLeft {
+        unit: "cache".parse().unwrap(),
+        end: EntryEnd::Cancelled,
+    });
+    assert_eq!(
+        (entry(&script).state, entry(&script).held),
+        (QueueState::Queued, None)
+    );
+}
+
+#[test]
+fn a_batch_that_is_split_waits_again() {
+    let mut script = side_by_side();
+    script.queue(QueueEvent::BatchSplit {
+        commit: oid('a'),
+        units: vec!["lexer".parse().unwrap()],
+    });
+    assert_eq!(queue_states(&script), ["queued", "queued", "queued"]);
 }
 
 #[test]

@@ -1,0 +1,127 @@
+//! What becomes of an entry that cannot be put onto a base.
+//!
+//! On the target's tip itself an obstacle ends the entry. On units ahead that have not landed it is no verdict: the
+//! entry waits in place while they are ahead, and those behind it go on. If they land as that base, the obstacle is on
+//! the tip; if they leave, or are in doubt, there is none.
+
+use crate::event::{Conflict, EntryEnd, Hold, Obstacle, QueueEvent, Reason};
+use crate::id::{Oid, UnitId};
+
+use super::state::{Entry, Obstruction, State};
+
+impl State {
+    /// The end of the first entry that cannot be put onto the tip itself.
+    pub(super) fn end_by_obstacle(&self, tip: &Oid) -> Option<QueueEvent> {
+        self.obstructed.iter().find_map(|unit| {
+            let met = self.entry_of(unit)?.obstruction.as_ref()?;
+            (met.base == *tip && met.ahead.is_empty()).then(|| QueueEvent::EntryLeft {
+                unit: unit.clone(),
+                end: end(&met.obstacle),
+            })
+        })
+    }
+
+    /// Whether what stands in the way of an entry is still ahead of it.
+    pub(super) fn waits_for_ahead(&self, entry: &Entry, tip: &Oid) -> bool {
+        let Some(met) = &entry.obstruction else {
+            return false;
+        };
+        let is_sound = |commit: &Oid| {
+            let mut sound = self.chain.iter().filter(|built| !built.is_in_doubt());
+            sound.any(|built| built.candidate.commit == *commit)
+        };
+        let is_ahead = |unit: &UnitId| {
+            let in_doubt = self
+                .candidate_of(unit)
+                .is_some_and(super::state::Built::is_in_doubt);
+            self.ranks.contains_key(unit) && !in_doubt
+        };
+        match met.base == *tip {
+            true if met.ahead.is_empty() => false,
+            true => met.ahead.iter().all(is_ahead),
+            false => is_sound(&met.base) && met.ahead.iter().all(is_ahead),
+        }
+    }
+
+    /// What such an entry waits for, as others see it.
+    pub(super) fn hold_ahead(&self, entry: &Entry) -> Option<Hold> {
+        let tip = self.expected_tip.as_ref()?;
+        let met = entry.obstruction.as_ref()?;
+        self.waits_for_ahead(entry, tip).then(|| Hold::ConflictAhead {
+            units: self.ahead_of(met),
+            paths: match &met.obstacle {
+                Obstacle::Conflict { conflicts } => conflicts.iter().map(|at| at.path.clone()).collect(),
+                Obstacle::AlreadyLanded | Obstacle::UnrelatedHistory | Obstacle::MergeCommit { .. } => {
+                    Vec::new()
+                }
+            },
+        })
+    }
+
+    /// The units that brought the other side, or else all that the obstacle was met behind.
+    fn ahead_of(&self, met: &Obstruction) -> Vec<UnitId> {
+        let mut units: Vec<UnitId> = match &met.obstacle {
+            Obstacle::Conflict { conflicts } => {
+                conflicts.iter().filter_map(|at| at.landed_by.clone()).collect()
+            }
+            Obstacle::AlreadyLanded | Obstacle::UnrelatedHistory | Obstacle::MergeCommit { .. } => Vec::new(),
+        };
+        units.retain(|unit| self.ranks.contains_key(unit));
+        if units.is_empty() {
+            let below = self
+                .chain
+                .iter()
+                .filter(|built| built.candidate.commit == met.base)
+                .flat_map(|built| built.candidate.units.iter().map(|member| member.unit.clone()));
+            units = below.chain(met.ahead.iter().cloned()).collect();
+        }
+        units.sort_unstable();
+        units.dedup();
+        units
+    }
+}
+
+/// The end on the target's tip. A stage in which an agent resolves a conflict would be an arm of its own here: sent
+/// back, not evicted.
+fn end(obstacle: &Obstacle) -> EntryEnd {
+    let evicted = |reason, sentence, conflicts| EntryEnd::Evicted {
+        reason,
+        sentence,
+        conflicts,
+    };
+    match obstacle {
+        Obstacle::AlreadyLanded => EntryEnd::AlreadyLanded,
+        Obstacle::Conflict { conflicts } => evicted(
+            Reason::ConflictTarget,
+            conflict_sentence(conflicts),
+            conflicts.clone(),
+        ),
+        Obstacle::UnrelatedHistory => evicted(
+            Reason::UnrelatedHistory,
+            Reason::UnrelatedHistory.sentence().to_owned(),
+            Vec::new(),
+        ),
+        Obstacle::MergeCommit { commit } => evicted(
+            Reason::MergeCommit,
+            format!(
+                "The unit's range contains the merge commit {}, which cannot be replayed.",
+                commit.short()
+            ),
+            Vec::new(),
+        ),
+    }
+}
+
+fn conflict_sentence(conflicts: &[Conflict]) -> String {
+    let places: Vec<String> = conflicts
+        .iter()
+        .map(|conflict| match &conflict.landed_by {
+            Some(unit) => format!("{} (with `{unit}`, which landed)", conflict.path),
+            None => conflict.path.clone(),
+        })
+        .collect();
+    match places.as_slice() {
+        [] => Reason::ConflictTarget.sentence().to_owned(),
+        places => format!("The work conflicts with the target in {}.", places.join(", ")),
+    }
+}
