@@ -19,5 +19,6 @@ mod rebuild;
 mod sweep;
 mod tally;
 mod tidy;
+mod window;
 mod workspace;
 mod world;
