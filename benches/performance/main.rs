@@ -7,6 +7,7 @@
 
 mod attempt;
 mod integrate;
+mod makespan;
 mod play;
 mod scale;
 mod store;
@@ -19,10 +20,11 @@ use support::Figure;
 /// A benchmark: its name in the contract, in lower case, and what measures it.
 type Bench = (&'static str, fn() -> Vec<Figure>);
 
-const BENCHES: [Bench; 6] = [
+const BENCHES: [Bench; 7] = [
     ("p1", attempt::no_op_attempt),
     ("p3", integrate::one_unit),
     ("p4", integrate::conflict_graph),
+    ("p6", makespan::random_graphs),
     ("p8", scale::ten_thousand_units),
     ("p9", store::one_commit),
     ("p12", store::resume),

@@ -1,4 +1,4 @@
-//! A run that plays itself: the real state machines against a world in which agents take no time.
+//! A run that plays itself: the real state machines against a world without agents, git or waiting.
 //!
 //! What comes out is the journal that an engine would have written: reviews find things, fixes repair them, some
 //! attempts fail, and everything lands.
@@ -60,7 +60,12 @@ pub(crate) fn file(units: usize) -> String {
 
 /// The pipeline of such a file.
 pub(crate) fn pipeline(units: usize) -> Arc<Pipeline> {
-    let loaded = spec::load("rfc.yaml", &file(units), None, &Everything);
+    parse(&file(units))
+}
+
+/// The pipeline of the text of a file.
+pub(crate) fn parse(text: &str) -> Arc<Pipeline> {
+    let loaded = spec::load("rfc.yaml", text, None, &Everything);
     Arc::new(
         loaded
             .pipeline
@@ -74,6 +79,19 @@ enum Work {
     Verification(Verification),
 }
 
+/// How long a stage, the checks or the verification of a unit take; the target's own verification is that of `""`.
+pub(crate) type Length = Box<dyn Fn(&str, &str) -> SignedDuration>;
+
+/// How a world goes.
+pub(crate) struct World {
+    /// How long the engine needs to write an event down.
+    pub(crate) tick: SignedDuration,
+    /// Whether attempts and checks fail, and reviews find things, now and then.
+    pub(crate) mishaps: bool,
+    /// How long work takes.
+    pub(crate) length: Length,
+}
+
 pub(crate) struct Play {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) run: RunId,
@@ -82,9 +100,13 @@ pub(crate) struct Play {
     pub(crate) journal: Vec<Record>,
     /// Time spent on deciding and folding.
     pub(crate) spent: Duration,
-    now: Timestamp,
+    /// Time that work of each unit took, by what it was; of what was done again, each time counts.
+    pub(crate) worked: BTreeMap<String, Vec<(String, SignedDuration)>>,
+    world: World,
+    pub(crate) now: Timestamp,
     tip: Head,
-    under_way: BTreeMap<u64, Work>,
+    /// By the moment of its end, and by fence.
+    under_way: BTreeMap<(Timestamp, u64), Work>,
     /// The same for every unit.
     checks: Vec<Check>,
     wake: Option<Timestamp>,
@@ -97,8 +119,18 @@ pub(crate) struct Play {
 pub(crate) const ENVIRONMENT: &str = "5b1f0c7e9d3a4f2b8c6d1e0f7a9b3c5d2e4f6a8b0c1d3e5f7a9b2c4d6e8f0a1b";
 
 impl Play {
-    /// A run that has begun on `base`.
+    /// A run that has begun on `base`, in a world with mishaps.
     pub(crate) fn new(pipeline: Arc<Pipeline>, base: Head) -> Self {
+        let world = World {
+            tick: SignedDuration::from_millis(137),
+            mishaps: true,
+            length: Box::new(|_, _| SignedDuration::from_secs(9)),
+        };
+        Self::within(world, pipeline, base)
+    }
+
+    /// A run that has begun on `base`.
+    pub(crate) fn within(world: World, pipeline: Arc<Pipeline>, base: Head) -> Self {
         let now: Timestamp = "2026-11-21T14:22:33Z".parse().expect("it is a time");
         let mut play = Self {
             run: RunId::new(now, 7),
@@ -108,6 +140,8 @@ impl Play {
             pipeline,
             journal: Vec::new(),
             spent: Duration::ZERO,
+            worked: BTreeMap::new(),
+            world,
             now,
             tip: base.clone(),
             under_way: BTreeMap::new(),
@@ -156,8 +190,8 @@ impl Play {
             if acted {
                 continue;
             }
-            if let Some((fence, work)) = self.under_way.pop_first() {
-                self.pass(SignedDuration::from_secs(9));
+            if let Some(((at, fence), work)) = self.under_way.pop_first() {
+                self.now = self.now.max(at);
                 self.end(fence, work);
             } else if let Some(at) = self.wake {
                 self.now = at;
@@ -177,7 +211,7 @@ impl Play {
     }
 
     fn record(&mut self, event: Event) {
-        self.pass(SignedDuration::from_millis(137));
+        self.now = later(self.now, self.world.tick);
         let record = Record {
             seq: self.journal.len() as u64 + 1,
             at: self.now,
@@ -194,8 +228,19 @@ impl Play {
         self.record(Event::Queue(event));
     }
 
-    fn pass(&mut self, time: SignedDuration) {
-        self.now = self.now.checked_add(time).expect("the run is short");
+    /// Something is under way from now on.
+    fn begin(&mut self, fence: u64, work: Work) {
+        let (unit, what) = match &work {
+            Work::Attempt(unit, start) => (unit.as_str(), job_name(&start.job)),
+            Work::Verification(verification) => {
+                let last = verification.units.last();
+                (last.map_or("", UnitId::as_str), "verification")
+            }
+        };
+        let length = (self.world.length)(unit, what);
+        let worked = self.worked.entry(unit.to_owned()).or_default();
+        worked.push((what.to_owned(), length));
+        self.under_way.insert((later(self.now, length), fence), work);
     }
 
     /// True if something was recorded at once.
@@ -237,7 +282,7 @@ impl Play {
                     purpose: verification.purpose,
                     fence,
                 });
-                self.under_way.insert(fence, Work::Verification(verification));
+                self.begin(fence, Work::Verification(verification));
                 return false;
             }
             Effect::Attempt { unit, start } => {
@@ -251,7 +296,7 @@ impl Play {
                 };
                 let of_unit = unit.clone();
                 self.record(Event::Unit(UnitScoped { unit: of_unit, what }));
-                self.under_way.insert(fence, Work::Attempt(unit, start));
+                self.begin(fence, Work::Attempt(unit, start));
                 return false;
             }
             Effect::Wake(at) => {
@@ -425,7 +470,7 @@ impl Play {
             .dice
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        (self.dice >> 33).is_multiple_of(one_in)
+        self.world.mishaps && (self.dice >> 33).is_multiple_of(one_in)
     }
 
     /// The name of an object that is nowhere else.
@@ -433,6 +478,17 @@ impl Play {
         self.objects += 1;
         hash_json(&self.objects)[..40].parse().expect("it is hex")
     }
+}
+
+fn job_name(job: &Job) -> &str {
+    match job {
+        Job::Checks => "checks",
+        Job::Stage { stage, .. } => stage.as_str(),
+    }
+}
+
+fn later(moment: Timestamp, by: SignedDuration) -> Timestamp {
+    moment.checked_add(by).expect("the run is short")
 }
 
 const PROSE: &str = "Calls are now repeated up to three times; the pause starts at 100 ms and doubles. \
