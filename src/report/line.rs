@@ -373,7 +373,8 @@ impl Lines<'_> {
             QueueEvent::BaseRed { check, .. } => {
                 let target = one_line(&self.view.run.target, TEXT_CHARS_MAX);
                 let text = format!(
-                    "{} fails on the target itself; nobody is charged",
+                    "{}: {} fails on the target itself; nobody is charged",
+                    Reason::BaseRed,
                     one_line(check, TEXT_CHARS_MAX)
                 );
                 Some(self.compose(Tone::Bad, "HELD", None, &target, &text))

@@ -212,7 +212,7 @@ fn a_red_target_and_a_safety_stop_are_told() {
     assert!(
         last_line(&script)
             .unwrap()
-            .contains("test fails on the target itself")
+            .contains("base_red: test fails on the target itself")
     );
     assert!(
         table::status(&script.view, unicode(), script.now()).contains("The queue waits: the check `test`")
