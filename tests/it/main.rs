@@ -7,6 +7,7 @@
 
 mod aftermath;
 mod badluck;
+mod blame;
 mod crash;
 mod doctor;
 mod generated;

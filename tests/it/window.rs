@@ -79,26 +79,6 @@ fn queue_of(world: &World, unit: &str) -> Value {
     world.unit(unit)["queue"].clone()
 }
 
-/// The events of the run's journal of that type.
-fn events(world: &World, kind: &str) -> Vec<Value> {
-    let runs = world.repo.join(".git/pipeline/runs");
-    let run = std::fs::read_dir(runs).unwrap().next().unwrap().unwrap().path();
-    let text = std::fs::read_to_string(run.join("journal.jsonl")).unwrap();
-    let rows = text.lines().filter_map(|line| {
-        let row: Value = serde_json::from_str(&line[line.find('{')?..=line.rfind('}')?]).ok()?;
-        find_type(&row, kind)
-    });
-    rows.collect()
-}
-
-/// The object with that `type` in a row, however it is wrapped.
-fn find_type(row: &Value, kind: &str) -> Option<Value> {
-    if row["type"] == kind {
-        return Some(row.clone());
-    }
-    row.as_object()?.values().find_map(|inner| find_type(inner, kind))
-}
-
 #[test]
 fn a_bad_unit_in_the_middle_of_the_window_is_put_out_and_the_one_behind_it_lands() {
     let world = ready("window: 3", "abc", "b");
@@ -130,7 +110,7 @@ fn a_bad_unit_in_the_middle_of_the_window_is_put_out_and_the_one_behind_it_lands
     assert_eq!(world.unit("b")["reason"], "verify_failed");
     assert_eq!(world.git(&["log", "--format=%s", "-2"]), "feat: c\nfeat: a\n");
     assert!(exists(&world, "gate.ac"), "what landed last was verified as that");
-    let charged = events(&world, "entry_charged");
+    let charged = world.events("entry_charged");
     assert_eq!(charged.len(), 1, "{charged:?}");
     assert_eq!(
         (&charged[0]["unit"], &charged[0]["charge"]),
@@ -188,7 +168,7 @@ fn a_batch_lands_in_one_move_and_a_bad_one_is_bisected() {
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        let landed = events(&world, "landed");
+        let landed = world.events("landed");
         let sets: Vec<String> = landed
             .iter()
             .map(|event| {

@@ -329,6 +329,12 @@ impl World {
             .collect()
     }
 
+    /// Its events of that type, in order.
+    pub(crate) fn events(&self, kind: &str) -> Vec<Value> {
+        let rows = self.journal();
+        rows.iter().filter_map(|row| find_type(row, kind)).collect()
+    }
+
     /// The directory of the one run.
     pub(crate) fn run_dir(&self) -> PathBuf {
         let runs = std::fs::read_dir(self.repo.join(".git/pipeline/runs")).unwrap();
@@ -407,6 +413,14 @@ checks:
 units:
 {units}"
     )
+}
+
+/// The object with that `type` in a row, however it is wrapped.
+fn find_type(row: &Value, kind: &str) -> Option<Value> {
+    if row["type"] == kind {
+        return Some(row.clone());
+    }
+    row.as_object()?.values().find_map(|inner| find_type(inner, kind))
 }
 
 fn said(output: &Output) -> Said {
