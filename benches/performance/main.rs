@@ -7,6 +7,7 @@
 
 mod attempt;
 mod integrate;
+mod line;
 mod makespan;
 mod play;
 mod scale;
@@ -20,10 +21,11 @@ use support::Figure;
 /// A benchmark: its name in the contract, in lower case, and what measures it.
 type Bench = (&'static str, fn() -> Vec<Figure>);
 
-const BENCHES: [Bench; 7] = [
+const BENCHES: [Bench; 8] = [
     ("p1", attempt::no_op_attempt),
     ("p3", integrate::one_unit),
     ("p4", integrate::conflict_graph),
+    ("p5", line::one_line),
     ("p6", makespan::random_graphs),
     ("p8", scale::ten_thousand_units),
     ("p9", store::one_commit),

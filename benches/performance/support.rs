@@ -72,7 +72,8 @@ impl Figure {
             None => String::new(),
         };
         let _ = write!(line, "  {against:<44}");
-        match (self.ratio_value(), self.goal) {
+        let rounded = self.goal.map(|goal| (goal * 1000.0).round() / 1000.0);
+        match (self.ratio_value(), rounded) {
             (Some(ratio), Some(goal)) => {
                 let _ = write!(line, " {ratio:>7.3} x  <= {goal} x");
             }

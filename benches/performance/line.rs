@@ -1,13 +1,8 @@
-//! Landings an hour with checks of fixed length and a few bad units: the adaptive window against the serial queue and
+//! P5: landings an hour with checks of fixed length and a few bad units: the adaptive window against the serial queue and
 //! against an oracle that knows the outcomes. The queue is the real machine; time, git and the checks are played.
 //!
 //! The oracle runs the checks of every good unit once, in all slots at all times, and those of no bad unit: no queue can
 //! be faster.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a benchmark prints its table, writes its figures and fails where it stands"
-)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,11 +13,16 @@ use pipeline::id::{Oid, UnitId};
 use pipeline::queue::{Effect, Facts, IntegrateUnit, Settings, State, Tip};
 use pipeline::spec::{Breadth, Strategy};
 
+use super::support::Figure;
+
 const UNITS: usize = 400;
 const BAD_PERCENT: u64 = 5;
 const SLOTS: u32 = 4;
 const CHECK_MINUTES: u64 = 10;
 const SEEDS: u64 = 20;
+/// The goals: landings an hour against the serial queue, and the time against the oracle's.
+const TIMES_SERIAL: f64 = 3.0;
+const TIMES_ORACLE: f64 = 1.2;
 
 /// One line of units, played to its end.
 struct Play {
@@ -69,7 +69,7 @@ impl Play {
                 },
                 base: play.tip.clone(),
                 priority: 0,
-                place: u32::try_from(place).unwrap(),
+                place: u32::try_from(place).expect("the line is short"),
             });
         }
         play
@@ -117,7 +117,7 @@ impl Play {
                 tree: self.tip.clone(),
             },
             tip_continues: true,
-            slots_free: SLOTS - u32::try_from(self.runs.len()).unwrap(),
+            slots_free: SLOTS - u32::try_from(self.runs.len()).expect("there are few slots"),
             evidence: &|tree, _| {
                 self.passed
                     .contains(tree)
@@ -196,7 +196,7 @@ impl Play {
     }
 
     fn end(&mut self, fence: u64, outcome: CheckOutcome, reused: bool) {
-        let (_, commit) = self.runs.remove(&fence).unwrap();
+        let (_, commit) = self.runs.remove(&fence).expect("it is under way");
         if outcome == CheckOutcome::Passed {
             self.passed.insert(commit.clone());
         }
@@ -208,16 +208,16 @@ impl Play {
     }
 
     fn record(&mut self, event: &QueueEvent) {
-        self.state.apply(event).unwrap();
+        self.state.apply(event).expect("the machine decided it");
     }
 }
 
 fn unit(place: usize) -> UnitId {
-    format!("u{place}").parse().unwrap()
+    format!("u{place}").parse().expect("it is an id")
 }
 
 fn oid(number: usize) -> Oid {
-    format!("{number:040x}").parse().unwrap()
+    format!("{number:040x}").parse().expect("it is an id")
 }
 
 fn evidence(tree: &Oid, outcome: CheckOutcome) -> Evidence {
@@ -256,42 +256,42 @@ fn of_all(play: impl Fn(&BTreeSet<UnitId>) -> (u64, usize)) -> (u64, usize) {
     })
 }
 
-fn main() {
+/// P5. Every queue lands the same units, so landings an hour compare as the inverse of the times.
+pub(crate) fn one_line() -> Vec<Figure> {
     let serial = of_all(|bad| Play::new(Breadth::Fixed(1), Breadth::Fixed(1), bad).finish());
     let oracle = of_all(|bad| {
         let good = UNITS - bad.len();
         (good.div_ceil(SLOTS as usize) as u64 * CHECK_MINUTES, good)
     });
-    let wide = |batch| of_all(|bad| Play::new(Breadth::Auto, batch, bad).finish());
-    let rows = [
-        ("serial", serial),
-        ("window auto", wide(Breadth::Fixed(1))),
-        ("window auto, batch auto", wide(Breadth::Auto)),
-        ("oracle", oracle),
-    ];
-    println!(
-        "{UNITS} units in line, {BAD_PERCENT} % bad, {SLOTS} slots, checks of {CHECK_MINUTES} min, {SEEDS} seeds"
-    );
-    println!(
-        "{:<26}{:>14}{:>12}{:>18}",
-        "", "landings/hour", "x serial", "x oracle's time"
-    );
     let mut figures = Vec::new();
-    for (name, (minutes, landed)) in rows {
+    for (name, batch, goals) in [
+        (
+            "window auto",
+            Breadth::Fixed(1),
+            Some((1.0 / TIMES_SERIAL, TIMES_ORACLE)),
+        ),
+        ("window auto, batch auto", Breadth::Auto, None),
+    ] {
+        let (minutes, landed) = of_all(|bad| Play::new(Breadth::Auto, batch, bad).finish());
+        assert_eq!(landed, serial.1, "every good unit lands, and no other");
         assert_eq!(landed, oracle.1, "every good unit lands, and no other");
-        let hourly = |(minutes, landed): (u64, usize)| landed as f64 * 60.0 / minutes as f64;
-        let gain = hourly((minutes, landed)) / hourly(serial);
-        let time = minutes as f64 / oracle.0 as f64;
-        println!(
-            "{name:<26}{:>14.1}{gain:>12.2}{time:>18.2}",
-            hourly((minutes, landed))
-        );
-        figures.push(serde_json::json!({
-            "name": name, "landings_per_hour": hourly((minutes, landed)), "of_serial": gain, "of_oracle_time": time,
-        }));
+        let figure = |against, theirs: u64, goal| Figure {
+            what: format!("{UNITS} units, {BAD_PERCENT} % bad, {SLOTS} slots: {name}"),
+            value: minutes as f64 / SEEDS as f64,
+            unit: "min",
+            against: Some((against, theirs as f64 / SEEDS as f64)),
+            goal,
+        };
+        figures.push(figure(
+            "one candidate at a time",
+            serial.0,
+            goals.map(|goals| goals.0),
+        ));
+        figures.push(figure(
+            "an oracle that knows the outcomes",
+            oracle.0,
+            goals.map(|goals| goals.1),
+        ));
     }
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
-    std::fs::create_dir_all(&folder).unwrap();
-    let report = serde_json::json!({"bench": "queue", "goal": {"of_serial": 3.0, "of_oracle_time": 1.2}, "rows": figures});
-    std::fs::write(folder.join("queue.json"), format!("{report:#}\n")).unwrap();
+    figures
 }
