@@ -232,6 +232,16 @@ pub enum Obstacle {
     },
 }
 
+impl Obstacle {
+    /// The paths on which both sides changed the same; none for what is no conflict.
+    pub fn conflicts(&self) -> &[Conflict] {
+        match self {
+            Self::Conflict { conflicts } => conflicts,
+            Self::AlreadyLanded | Self::UnrelatedHistory | Self::MergeCommit { .. } => &[],
+        }
+    }
+}
+
 /// One path on which an integration conflicts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conflict {

@@ -162,18 +162,18 @@ fn a_batch_that_times_out_is_split_and_the_unit_says_so() {
     assert_eq!(world.landed(), ["a"]);
 }
 
+fn was_split(world: &World) -> bool {
+    let mut events = world.journal.iter();
+    events.any(|event| matches!(event, QueueEvent::BatchSplit { .. }))
+}
+
 #[test]
 fn a_batch_that_passes_the_second_time_lands_and_is_not_split() {
     let mut world = together(&FOUR);
     world.end_test(Failed);
     world.end_test(Passed);
     assert_eq!(landings(&world), [FOUR]);
-    assert!(
-        !world
-            .journal
-            .iter()
-            .any(|event| matches!(event, QueueEvent::BatchSplit { .. }))
-    );
+    assert!(!was_split(&world));
 }
 
 #[test]
@@ -183,12 +183,7 @@ fn a_batch_on_a_red_base_is_not_split() {
     world.end_test(Failed);
     world.end_base(Failed);
     assert!(world.state.base_red().is_some());
-    assert!(
-        !world
-            .journal
-            .iter()
-            .any(|event| matches!(event, QueueEvent::BatchSplit { .. }))
-    );
+    assert!(!was_split(&world));
 }
 
 #[test]

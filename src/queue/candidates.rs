@@ -86,11 +86,7 @@ impl State {
         }
         let candidate = match purpose {
             VerifyPurpose::Candidate => {
-                let place = self
-                    .chain
-                    .iter()
-                    .position(|built| built.candidate.commit == *commit);
-                let Some(place) = place else {
+                let Some(place) = self.place_in_chain(commit) else {
                     return refuse("the commit is no candidate that counts");
                 };
                 if self.running(&self.chain[place]).is_some() {
@@ -122,6 +118,11 @@ impl State {
             },
         );
         Ok(())
+    }
+
+    fn place_in_chain(&self, commit: &Oid) -> Option<usize> {
+        let mut chain = self.chain.iter();
+        chain.position(|built| built.candidate.commit == *commit)
     }
 
     fn base_started(&mut self, commit: &Oid) {
@@ -357,11 +358,7 @@ impl State {
 
     pub(super) fn batch_split(&mut self, commit: &Oid) -> Applied {
         let refuse = |problem| Err(illegal("batch_split", None, problem));
-        let place = self
-            .chain
-            .iter()
-            .position(|built| built.candidate.commit == *commit);
-        let Some(place) = place else {
+        let Some(place) = self.place_in_chain(commit) else {
             return refuse("the commit is no candidate that counts");
         };
         let built = &self.chain[place];

@@ -49,23 +49,19 @@ impl State {
         let met = entry.obstruction.as_ref()?;
         self.waits_for_ahead(entry, tip).then(|| Hold::ConflictAhead {
             units: self.ahead_of(met),
-            paths: match &met.obstacle {
-                Obstacle::Conflict { conflicts } => conflicts.iter().map(|at| at.path.clone()).collect(),
-                Obstacle::AlreadyLanded | Obstacle::UnrelatedHistory | Obstacle::MergeCommit { .. } => {
-                    Vec::new()
-                }
-            },
+            paths: met
+                .obstacle
+                .conflicts()
+                .iter()
+                .map(|at| at.path.clone())
+                .collect(),
         })
     }
 
     /// The units that brought the other side, or else all that the obstacle was met behind.
     fn ahead_of(&self, met: &Obstruction) -> Vec<UnitId> {
-        let mut units: Vec<UnitId> = match &met.obstacle {
-            Obstacle::Conflict { conflicts } => {
-                conflicts.iter().filter_map(|at| at.landed_by.clone()).collect()
-            }
-            Obstacle::AlreadyLanded | Obstacle::UnrelatedHistory | Obstacle::MergeCommit { .. } => Vec::new(),
-        };
+        let brought = met.obstacle.conflicts().iter();
+        let mut units: Vec<UnitId> = brought.filter_map(|at| at.landed_by.clone()).collect();
         units.retain(|unit| self.ranks.contains_key(unit));
         if units.is_empty() {
             let below = self

@@ -422,11 +422,9 @@ pub fn hold_sentence(hold: &Hold) -> String {
 }
 
 fn obstruction_sentence(obstacle: &Obstacle) -> String {
-    let (mut units, mut paths) = (Vec::new(), Vec::new());
-    if let Obstacle::Conflict { conflicts } = obstacle {
-        units.extend(conflicts.iter().filter_map(|at| at.landed_by.clone()));
-        paths.extend(conflicts.iter().map(|at| at.path.clone()));
-    }
+    let conflicts = obstacle.conflicts();
+    let mut units: Vec<UnitId> = conflicts.iter().filter_map(|at| at.landed_by.clone()).collect();
+    let paths: Vec<String> = conflicts.iter().map(|at| at.path.clone()).collect();
     units.sort_unstable();
     units.dedup();
     ahead_sentence(&units, &paths)
