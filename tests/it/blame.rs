@@ -121,8 +121,7 @@ fn a_target_made_red_by_hand_charges_nobody_and_the_run_goes_on_by_itself_once_i
 
     repair(&world);
     std::fs::write(world.base().join("count/release"), "").unwrap();
-    let said = world.wait(engine);
-    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let said = world.expect_end(engine, 0);
     assert!(said.out.contains("base_red"), "{}", said.out);
     assert_eq!(
         world.git(&["log", "--format=%s", "-4"]),

@@ -96,13 +96,7 @@ fn a_bad_unit_in_the_middle_of_the_window_is_put_out_and_the_one_behind_it_lands
         );
     }
     touch(&world, "open");
-    let output = engine.wait_with_output().unwrap();
-    assert_eq!(
-        output.status.code(),
-        Some(5),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    world.expect_end(engine, 5);
 
     for (unit, state) in [("a", "landed"), ("b", "evicted"), ("c", "landed")] {
         assert_eq!(world.unit(unit)["state"], state, "{unit}");
@@ -140,17 +134,11 @@ fn a_unit_that_conflicts_with_one_ahead_is_held_in_place_while_the_next_one_is_v
         "it conflicts with `a`, ahead in the queue, in shared"
     );
     touch(&world, "open");
-    let output = engine.wait_with_output().unwrap();
-    assert_eq!(
-        output.status.code(),
-        Some(5),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = world.expect_end(engine, 5);
     for (unit, state) in [("a", "evicted"), ("b", "landed"), ("c", "landed")] {
         assert_eq!(world.unit(unit)["state"], state, "{unit}");
     }
-    assert!(String::from_utf8_lossy(&output.stdout).contains("HELD"));
+    assert!(said.out.contains("HELD"));
     world.assert_clean();
 }
 
@@ -160,14 +148,7 @@ fn a_batch_lands_in_one_move_and_a_bad_one_is_bisected() {
         let world = ready("window: 1, batch: 3", "abcd", bad);
         let engine = queue_all(&world, "abcd");
         touch(&world, "open");
-        let output = engine.wait_with_output().unwrap();
-        let code = if bad.is_empty() { 0 } else { 5 };
-        assert_eq!(
-            output.status.code(),
-            Some(code),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        world.expect_end(engine, if bad.is_empty() { 0 } else { 5 });
         let landed = world.events("landed");
         let sets: Vec<String> = landed
             .iter()

@@ -68,6 +68,18 @@ pub(crate) struct Said {
     pub(crate) err: String,
 }
 
+impl Said {
+    /// The program, called with these arguments, must have ended with that code.
+    fn with_code(self, code: i32, args: &[&str]) -> Self {
+        assert_eq!(
+            self.code, code,
+            "pipeline {args:?}\n--- out\n{}\n--- err\n{}",
+            self.out, self.err
+        );
+        self
+    }
+}
+
 impl World {
     /// A repository with one commit on `main`, the scripted agents in `agents/`.
     pub(crate) fn new() -> Self {
@@ -266,13 +278,7 @@ impl World {
 
     /// Runs the program, which must end with that code.
     pub(crate) fn expect(&self, args: &[&str], code: i32) -> Said {
-        let said = self.pipeline(args);
-        assert_eq!(
-            said.code, code,
-            "pipeline {args:?}\n--- out\n{}\n--- err\n{}",
-            said.out, said.err
-        );
-        said
+        self.pipeline(args).with_code(code, args)
     }
 
     /// `status --json`.
@@ -318,6 +324,11 @@ impl World {
     /// Waits for the end of a program that was started.
     pub(crate) fn wait(&self, program: Child) -> Said {
         said(&program.wait_with_output().unwrap())
+    }
+
+    /// Waits for the end of a run that was started, which must end with that code.
+    pub(crate) fn expect_end(&self, run: Child, code: i32) -> Said {
+        self.wait(run).with_code(code, &["run"])
     }
 
     /// Every event of the one run. A last line that was cut off by a kill counts for nobody.
