@@ -3,8 +3,10 @@
 use console::Style;
 use jiff::Timestamp;
 
-use super::text::{duration, elapsed_ms, one_line};
-use crate::event::view::{AttemptView, RunState, UnitState, UnitView, View, hold_sentence, outcome_word};
+use super::text::{duration, one_line};
+use crate::event::view::{
+    AttemptView, RunState, UnitState, UnitView, View, elapsed_ms, hold_sentence, outcome_word,
+};
 use crate::event::{
     CheckOutcome, EntryEnd, Event, Evidence, Outcome, Output, QueueEvent, Reason, Record, RunEvent, UnitEvent,
 };
@@ -143,8 +145,8 @@ pub(super) fn totals(view: &View, now: Timestamp, style: LineStyle) -> String {
         }
     }
     parts.push(format!("queue {}", view.queue_length()));
-    if let Some(from) = view.run.started_at {
-        parts.push(duration(elapsed_ms(from, view.run.finished_at.unwrap_or(now))));
+    if view.run.started_at.is_some() {
+        parts.push(duration(view.run.worked.ms(now)));
     }
     let budget = view
         .run

@@ -166,7 +166,7 @@ impl Live {
             String::new()
         };
         let stage = format!("{}{round}", attempt.stage);
-        let since = super::text::elapsed_ms(attempt.started_at, now);
+        let since = crate::event::view::elapsed_ms(attempt.started_at, now);
         let bar = ProgressBar::new_spinner()
             .with_style(drawn)
             .with_prefix(format!("{:<9} {stage:<11}", unit.id))

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::LineStyle;
 use super::line::{check_word, totals};
-use super::text::{duration, elapsed_ms, fenced, one_line, sanitize};
+use super::text::{duration, fenced, one_line, sanitize};
 use crate::event::view::{
-    FindingState, RunView, StageRow, StageState, UnitState, UnitView, View, outcome_word,
+    FindingState, RunView, StageRow, StageState, UnitState, UnitView, View, elapsed_ms, outcome_word,
 };
 use crate::id::UnitId;
 

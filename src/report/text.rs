@@ -65,11 +65,6 @@ pub fn duration(ms: u64) -> String {
     format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60)
 }
 
-/// The time from one moment to a later one, in milliseconds; 0 when the clock went backwards.
-pub fn elapsed_ms(from: jiff::Timestamp, to: jiff::Timestamp) -> u64 {
-    u64::try_from(to.as_millisecond().saturating_sub(from.as_millisecond())).unwrap_or(0)
-}
-
 /// `text` as a Markdown code block it cannot break out of: the fence is longer than any run of its backticks.
 pub fn fenced(text: &str) -> String {
     let clean = sanitize(text);

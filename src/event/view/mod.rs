@@ -10,6 +10,7 @@ mod json;
 mod model;
 mod queue;
 mod unit;
+mod worked;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -19,6 +20,7 @@ pub use model::{
     StageRow, StageState, Tokens, UnitState, UnitView,
 };
 pub use queue::hold_sentence;
+pub use worked::{Worked, elapsed_ms};
 
 use crate::event::{Event, Outcome, Record, RunEvent, StopCause};
 use crate::id::{Oid, UnitId};
@@ -165,6 +167,7 @@ impl View {
     pub fn tell_no_engine(&mut self) {
         if self.run.state == RunState::Running {
             self.run.state = RunState::Interrupted;
+            self.run.worked.died();
         }
         // What was under way then is not any more.
         for row in self.units.iter_mut().flat_map(|unit| &mut unit.stages) {
@@ -186,6 +189,7 @@ impl View {
             }
             Event::Queue(event) => self.apply_queue(record, event),
         }
+        self.run.worked.event_at(record.at);
     }
 
     fn apply_run(&mut self, record: &Record, event: &RunEvent) {
@@ -208,12 +212,14 @@ impl View {
                 self.run.state = RunState::Running;
             }
             RunEvent::EngineStarted { .. } => {
+                self.run.worked.begin(record.at);
                 self.run.state = RunState::Running;
                 self.run.stopped = None;
                 self.run.finished_at = None;
             }
             RunEvent::EngineStopped { why } => {
                 self.run.stopped = Some(*why);
+                self.run.worked.end(record.at);
                 self.run.state = match why {
                     StopCause::Finished if self.run.finished_at.is_some() => RunState::Finished,
                     StopCause::Signal => RunState::Interrupted,
@@ -283,6 +289,7 @@ impl RunView {
             stopped: None,
             started_at: None,
             finished_at: None,
+            worked: Worked::default(),
             cost: Usd::default(),
             budget: pipeline.limits.budget,
             rounds_max: pipeline.limits.rounds,

@@ -176,6 +176,8 @@ pub struct RunView {
     pub started_at: Option<Timestamp>,
     /// When nothing was left to do.
     pub finished_at: Option<Timestamp>,
+    /// How long engines have worked on it.
+    pub worked: super::Worked,
     /// What it cost so far, as far as that is known.
     pub cost: Usd,
     /// What it may cost.

@@ -593,3 +593,26 @@ proptest! {
         let _ = view.to_status_json();
     }
 }
+
+#[test]
+fn the_time_of_a_run_stands_still_while_no_engine_works_on_it() {
+    let mut script = Script::new();
+    script.begin().run(RunEvent::EngineStopped {
+        why: StopCause::Budget,
+    });
+    let worked = script.now();
+    let later = moment(1_000);
+    assert_eq!(script.view.run.worked.ms(later), elapsed_ms(moment(2), worked));
+
+    script.run(RunEvent::EngineStarted {
+        epoch: 2,
+        pid: 1,
+        version: String::new(),
+    });
+    script.view.tell_no_engine();
+    assert_eq!(
+        script.view.run.worked.ms(later),
+        elapsed_ms(moment(2), worked),
+        "it died at once"
+    );
+}
