@@ -38,8 +38,10 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
         }
     }
     let found = all_leftovers(context, args.dry_run);
-    let bytes =
-        found.iter().map(|found| found.bytes).sum::<u64>() + expired.iter().map(|old| old.bytes).sum::<u64>();
+    let left = found.iter().filter(|found| found.failure.is_some()).count();
+    let gone = found.iter().filter(|found| found.failure.is_none());
+    let bytes = gone.map(|found| found.bytes).sum::<u64>() + expired.iter().map(|old| old.bytes).sum::<u64>();
+    let exit = if left == 0 { Exit::Done } else { Exit::Environment };
     if screen.json {
         let rows: Vec<_> =
             found.iter().map(|f| json!({"path": f.path, "bytes": f.bytes, "what": word(f.what), "kept": f.kept, "failure": f.failure})).collect();
@@ -50,17 +52,26 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
         print_json(
             &json!({"schema": 1, "removed": !args.dry_run, "found": rows, "expired": old, "bytes": bytes}),
         );
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     tell_expired(&expired);
     tell_found(&found);
-    let count = found.len() + expired.len();
-    println(&match (count, args.dry_run) {
+    println(&closing(found.len() + expired.len(), left, bytes, args.dry_run));
+    Ok(exit)
+}
+
+/// The last line: of `all` that was found, `left` things could not be removed; the others occupy or occupied `bytes`.
+fn closing(all: usize, left: usize, bytes: u64, dry_run: bool) -> String {
+    let size = size(bytes);
+    match (all, left) {
         (0, _) => "Nothing to remove.".to_owned(),
-        (count, true) => format!("{count} to remove, {}. Next: pipeline clean", size(bytes)),
-        (count, false) => format!("{count} removed, {} freed.", size(bytes)),
-    });
-    Ok(Exit::Done)
+        _ if dry_run => format!("{all} to remove, {size}. Next: pipeline clean"),
+        (_, 0) => format!("{all} removed, {size} freed."),
+        _ => format!(
+            "{} removed, {size} freed; {left} could not be removed. Mend what is said above. Next: pipeline clean",
+            all - left
+        ),
+    }
 }
 
 fn tell_expired(expired: &[Expired]) {
@@ -124,4 +135,22 @@ fn word(what: Leftover) -> &'static str {
 /// Bytes for people.
 fn size(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_removed_is_not_counted_as_removed() {
+        assert_eq!(
+            closing(3, 1, 2048, false),
+            "2 removed, 2.00 KiB freed; 1 could not be removed. Mend what is said above. Next: pipeline clean"
+        );
+        assert_eq!(closing(3, 0, 2048, false), "3 removed, 2.00 KiB freed.");
+        assert_eq!(
+            closing(3, 0, 2048, true),
+            "3 to remove, 2.00 KiB. Next: pipeline clean"
+        );
+    }
 }
