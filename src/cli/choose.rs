@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::context::{Context, Frozen, Reading, nearest, tell};
+use super::context::{Context, Frozen, Reading, tell};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::run::Args;
@@ -10,7 +10,7 @@ use crate::event::view::{RunState, UnitState};
 use crate::git::Repository;
 use crate::id::{Oid, RunId, UnitId};
 use crate::run::inputs;
-use crate::spec::{Adapter, Pipeline};
+use crate::spec::{Adapter, Pipeline, nearest};
 
 /// What `run` does with the file it was given.
 pub(super) enum Chosen {
@@ -40,7 +40,7 @@ pub(super) fn target_of(context: &Context, args: &Args, pipeline: &Pipeline) -> 
     if context.repository.tip(&target)?.is_none() {
         refuse_lost_target(context, pipeline, &target)?;
         let branches = context.repository.branches()?;
-        let like = nearest(branches.iter().map(String::as_str), &target);
+        let like = nearest(&target, branches.iter().map(String::as_str));
         let hint = like.map_or_else(String::new, |name| format!("did you mean `{name}`? "));
         return Err(Failure::new(
             Exit::Environment,

@@ -16,7 +16,7 @@ use crate::git::{Repository, UserEnvironment};
 use crate::id::{RunId, UnitId};
 use crate::report::line::LineStyle;
 use crate::run::hash_json;
-use crate::spec::Pipeline;
+use crate::spec::{Pipeline, nearest};
 use crate::store::{self, Home};
 
 /// Most bytes of a pipeline file.
@@ -184,11 +184,6 @@ impl Screen {
             json,
         }
     }
-}
-
-/// The name that is most like the one that was asked for.
-pub fn nearest<'n>(names: impl Iterator<Item = &'n str>, asked: &str) -> Option<&'n str> {
-    names.max_by(|a, b| strsim::jaro(a, asked).total_cmp(&strsim::jaro(b, asked)))
 }
 
 /// Writes to standard output. A reader that went away ends nothing: a run goes on without it.
@@ -409,12 +404,8 @@ impl Reading {
             "no_unit",
             format!("run {} has no unit `{id}`", self.run),
         );
-        Err(match nearest(names, id) {
-            Some(name) => failure.help(format!(
-                "did you mean `{name}`? `pipeline status` lists the units"
-            )),
-            None => failure,
-        })
+        let hint = nearest(id, names).map_or_else(String::new, |name| format!("did you mean `{name}`? "));
+        Err(failure.help(format!("{hint}`pipeline status` lists the units")))
     }
 
     /// The id of that unit.

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::context::{Environment, draw, load_file, nearest, print_json, println, tell};
+use super::context::{Environment, draw, load_file, print_json, println, tell};
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::event::Reason;
 use crate::git::Repository;
-use crate::spec::{Level, Loaded};
+use crate::spec::{Level, Loaded, nearest};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -130,7 +130,7 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<Exit, Failure> {
         "unknown_code",
         format!("there is no code and no key `{code}`"),
     );
-    Err(match nearest(known, code) {
+    Err(match nearest(code, known) {
         Some(near) => failure.help(format!("did you mean `{near}`?")),
         None => failure,
     })

@@ -302,8 +302,8 @@ impl Sink {
     }
 }
 
-/// The candidate that `word` was probably meant to be.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The candidate that `word` was probably meant to be; `None` when none is like it.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const WORD_BYTES_MAX: usize = 80;
     if word.len() > WORD_BYTES_MAX {
         return None;

@@ -26,7 +26,7 @@ mod units;
 mod warnings;
 
 pub use codes::{CODES, explain};
-pub use diagnostic::{Diagnostic, Label, Level};
+pub use diagnostic::{Diagnostic, Label, Level, nearest};
 pub use load::{BUILT_IN_TIERS, Loaded, load, schema};
 pub use model::{
     Adapter, Agent, Breadth, Check, CommitSettings, Convention, DependsOn, Document, Guards, Limits, Overlap,
