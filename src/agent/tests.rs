@@ -90,9 +90,11 @@ pub(super) fn unit() -> Unit {
             cwd: ".".to_owned(),
             timeout: Duration::from_secs(60),
             depends_on: DependsOn::Tree,
+            exclusive: std::collections::BTreeSet::new(),
         }],
         may_change_tests: false,
         ticket: None,
+        exclusive: std::collections::BTreeSet::new(),
     }
 }
 

@@ -30,6 +30,7 @@ fn unit(name: &str, needs: &[&str], paths: &[&str]) -> Unit {
         checks: vec![],
         may_change_tests: false,
         ticket: None,
+        exclusive: std::collections::BTreeSet::new(),
     }
 }
 

@@ -395,6 +395,7 @@ mod tests {
             timeout: std::time::Duration::from_secs(1),
             cwd: ".".to_owned(),
             depends_on: DependsOn::Tree,
+            exclusive: std::collections::BTreeSet::new(),
         };
         let passed = CheckResult {
             name: "build".to_owned(),

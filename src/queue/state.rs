@@ -331,6 +331,16 @@ impl State {
         members.map(|member| (member.unit.clone(), member.commit.clone()))
     }
 
+    /// The units of the candidate that counts and is that commit.
+    pub fn units_of(&self, commit: &Oid) -> Vec<UnitId> {
+        let built = self
+            .chain
+            .iter()
+            .filter(|built| built.candidate.commit == *commit);
+        let members = built.flat_map(|built| &built.candidate.units);
+        members.map(|member| member.unit.clone()).collect()
+    }
+
     /// Where the queue expects the target; `None` before it first looked.
     pub fn expected_tip(&self) -> Option<&Oid> {
         self.expected_tip.as_ref()

@@ -11,10 +11,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::agenda::Rank;
+use super::resources::Claims;
 use super::{Effect, Facts, State, Verification, agent_of, hash_json, queue_checks, subject};
 use crate::event::{Event, Evidence, Job, QueueEvent, StopCause, UnitEvent, UnitScoped};
 use crate::id::{Oid, UnitId};
-use crate::policy;
+use crate::policy::{self, Pacing};
 use crate::queue::{self, Tip};
 use crate::spec::Unit;
 use crate::unit::{self, Phase};
@@ -37,15 +38,21 @@ impl State {
         }
         let mut effects = Vec::new();
         if !facts.draining {
-            effects.extend(of_queue);
+            let mut claims = self.held.claims();
+            effects.extend(
+                of_queue
+                    .into_iter()
+                    .filter(|run| self.is_granted(run, &mut claims)),
+            );
             let free = (self.slots_free() as usize).saturating_sub(effects.len());
-            let begin = self.units_to_begin(facts, &asked, free);
+            let begin = self.units_to_begin(facts, &asked, free, claims.clone());
             if !begin.is_empty() {
                 return begin.into_iter().map(Effect::Record).collect();
             }
-            effects.extend(self.starts(&mut asked, facts.now, free));
+            effects.extend(self.starts(&mut asked, facts.now, free, claims));
         }
-        let idle = self.running() == 0 && !effects.iter().any(is_work);
+        // What holds a resource ends, even if nobody waits for its outcome.
+        let idle = self.running() == 0 && self.held.is_empty() && !effects.iter().any(is_work);
         if idle {
             effects.extend(self.reason_to_stop(facts, &asked).map(Effect::Stop));
         }
@@ -142,8 +149,8 @@ impl State {
         has_ended(self.units[id].phase()) || left_alone
     }
 
-    /// Units that begin on the target's tip, each because the free slots reach down to it.
-    fn units_to_begin(&self, facts: &Facts, asked: &Asked, free: usize) -> Vec<Event> {
+    /// Units that begin on the target's tip, each because the free slots reach down to it and what it must hold is free.
+    fn units_to_begin(&self, facts: &Facts, asked: &Asked, free: usize, mut claims: Claims) -> Vec<Event> {
         let Tip::At { commit: tip, .. } = &facts.tip else {
             return Vec::new();
         };
@@ -151,18 +158,35 @@ impl State {
         if self.budget_is_spent() {
             return Vec::new();
         }
-        let ready = self.ready(facts).take(free);
-        let mut line: Vec<(Rank, Option<&UnitId>)> = ready.map(|(rank, id)| (*rank, Some(id))).collect();
-        if line.is_empty() {
+        let mut ready = self.ready(facts).peekable();
+        if ready.peek().is_none() {
             return Vec::new();
         }
-        line.extend(asked.starts.iter().map(|(id, _)| (self.rank(id), None)));
-        line.sort_unstable_by_key(|(rank, _)| *rank);
-        line.into_iter()
-            .take(free)
-            .filter_map(|(_, id)| id)
-            .map(|id| of_unit(id, UnitEvent::UnitStarted { base: tip.clone() }))
-            .collect()
+        let mut wanted: Vec<(Rank, &UnitId, &unit::Start)> = asked
+            .starts
+            .iter()
+            .map(|(id, start)| (self.rank(id), id, start))
+            .collect();
+        wanted.sort_unstable_by_key(|(rank, ..)| *rank);
+        let mut wanted = wanted.into_iter().peekable();
+        let mut begin = Vec::new();
+        let mut free = free;
+        for (rank, id) in ready {
+            while let Some((_, id, start)) = wanted.next_if(|(of_start, ..)| of_start < rank) {
+                free = free.saturating_sub(1);
+                if self.pause_before(start, &self.pacing, facts.now).is_none() {
+                    claims.grant(self.resources_of_job(id, &start.job));
+                }
+            }
+            if free == 0 {
+                break;
+            }
+            if claims.grant(self.resources_to_begin(id)) {
+                free -= 1;
+                begin.push(of_unit(id, UnitEvent::UnitStarted { base: tip.clone() }));
+            }
+        }
+        begin
     }
 
     /// Where a unit's next attempt stands among those of others.
@@ -245,13 +269,19 @@ impl State {
         self.pipeline.limits.parallel.saturating_sub(running)
     }
 
-    /// Which attempts start in the free slots, in the order of their rank. Starts of one agent keep their distance.
-    fn starts(&self, asked: &mut Asked, now: Timestamp, mut free: usize) -> Vec<Effect> {
+    /// Until when the distance between two starts of its agent keeps an attempt from starting, if it does.
+    fn pause_before(&self, start: &unit::Start, pacing: &Pacing, now: Timestamp) -> Option<Timestamp> {
+        let interval = self.pipeline.limits.start_interval;
+        pacing.next_start(agent_of(start)?, interval, now)
+    }
+
+    /// Which attempts start in the free slots, in the order of their rank. Starts of one agent keep their distance, and
+    /// what an attempt must hold is free.
+    fn starts(&self, asked: &mut Asked, now: Timestamp, mut free: usize, mut claims: Claims) -> Vec<Effect> {
         asked.starts.sort_by_cached_key(|(id, _)| self.rank(id));
         let mut effects = Vec::new();
         let mut pacing = self.pacing.clone();
         let mut wake = None;
-        let interval = self.pipeline.limits.start_interval;
         for (id, start) in &asked.starts {
             if free == 0 {
                 break;
@@ -260,11 +290,14 @@ impl State {
             if start.job != Job::Checks && self.budget_is_spent() {
                 continue;
             }
+            if let Some(earliest) = self.pause_before(start, &pacing, now) {
+                wake = Some(wake.map_or(earliest, |wake: Timestamp| wake.min(earliest)));
+                continue;
+            }
+            if !claims.grant(self.resources_of_job(id, &start.job)) {
+                continue;
+            }
             if let Some(agent) = agent_of(start) {
-                if let Some(earliest) = pacing.next_start(agent, interval, now) {
-                    wake = Some(wake.map_or(earliest, |wake: Timestamp| wake.min(earliest)));
-                    continue;
-                }
                 pacing.started(agent, now);
             }
             free -= 1;
@@ -282,6 +315,14 @@ impl State {
     /// Whether the run's budget is reached.
     pub fn budget_is_spent(&self) -> bool {
         policy::is_spent(self.spent, self.pipeline.limits.budget)
+    }
+
+    /// Whether what a run of the queue must hold is free; anything else needs nothing.
+    fn is_granted(&self, effect: &Effect, claims: &mut Claims) -> bool {
+        let Effect::Verify(verification) = effect else {
+            return true;
+        };
+        claims.grant(self.resources_of_verification(&verification.units))
     }
 
     fn stop_when_quiet(&self, why: StopCause) -> Vec<Effect> {

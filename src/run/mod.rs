@@ -11,6 +11,7 @@ mod agenda;
 pub mod checks;
 mod decide;
 pub mod order;
+mod resources;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub struct State {
     attempts: BTreeMap<u64, UnitId>,
     /// Attempts under way that matter.
     running_attempts: usize,
+    held: resources::Held,
     evidence: EvidenceBook,
     /// Names of the checks that every candidate and the target itself must pass.
     gate: BTreeSet<String>,
@@ -197,6 +199,7 @@ impl State {
             order,
             attempts: BTreeMap::new(),
             running_attempts: 0,
+            held: resources::Held::default(),
             gate: gate.into_iter().map(|check| check.name).collect(),
             pipeline,
             evidence: EvidenceBook::default(),
@@ -256,6 +259,7 @@ impl State {
                     return Err(IllegalEvent { seq, why });
                 }
                 self.epoch = *epoch;
+                self.held.release_all();
                 self.last_stop = None;
                 self.finished = false;
             }
@@ -277,7 +281,12 @@ impl State {
             why: format!("the pipeline has no unit `{id}`"),
         })?;
         let (phase, running) = (unit.phase(), unit.in_flight().count());
-        if let UnitEvent::AttemptStarted { fence, agent, .. } = event {
+        let mut started = None;
+        if let UnitEvent::AttemptStarted {
+            fence, agent, job, ..
+        } = event
+        {
+            started = Some((*fence, job));
             self.next_fence = self.next_fence.max(fence.saturating_add(1));
             self.attempts.insert(*fence, id.clone());
             if let Some(agent) = agent {
@@ -293,6 +302,7 @@ impl State {
         } = event
         {
             self.attempts.remove(fence);
+            self.held.release(*fence);
             self.spent = self.spent + usage.cost.unwrap_or_default();
             let agent = unit
                 .in_flight()
@@ -311,6 +321,9 @@ impl State {
             why: format!("{id}: {illegal}"),
         })?;
         self.running_attempts = self.running_attempts + unit.in_flight().count() - running;
+        if let Some((fence, job)) = started {
+            self.held.take(fence, self.resources_of_job(id, job));
+        }
         if let UnitEvent::UnitRetried { .. } | UnitEvent::UnitResolved { .. } = event {
             self.queue.person_takes_over(id);
         }
@@ -343,6 +356,7 @@ impl State {
             self.evidence.keep_of_target(evidence);
         }
         self.queue.apply(event).map_err(|why| illegal(why.to_string()))?;
+        self.hold_for_verification(event);
         for (id, news) in news_for_units(event) {
             if let Some(unit) = self.units.get_mut(id) {
                 let (phase, running) = (unit.phase(), unit.in_flight().count());
@@ -358,6 +372,20 @@ impl State {
             self.review_after(unit, state.phase());
         }
         Ok(())
+    }
+
+    fn hold_for_verification(&mut self, event: &QueueEvent) {
+        if let QueueEvent::VerifyStarted {
+            commit,
+            purpose,
+            fence,
+        } = event
+        {
+            self.held.take(*fence, self.resources_of_run(commit, *purpose));
+        }
+        if let QueueEvent::VerifyEnded { fence, .. } = event {
+            self.held.release(*fence);
+        }
     }
 
     /// The pipeline of the run.

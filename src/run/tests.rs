@@ -3,6 +3,7 @@
 mod limits;
 mod order;
 mod recovery;
+mod resources;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

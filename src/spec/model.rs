@@ -3,7 +3,7 @@
 //! A value of these types has passed validation. It is what a run freezes at its start, so everything here can
 //! be stored and read back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -232,6 +232,9 @@ pub struct Check {
     pub timeout: Duration,
     /// What its result depends on.
     pub depends_on: DependsOn,
+    /// Resources that only one run of checks, or attempt, may hold at a time.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub exclusive: BTreeSet<String>,
 }
 
 /// What the result of a check depends on; evidence is keyed by it.
@@ -427,6 +430,9 @@ pub struct Unit {
     pub may_change_tests: bool,
     /// A ticket of an outside tracker, for trailers.
     pub ticket: Option<String>,
+    /// Resources held by whatever is run for the unit, by one at a time.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub exclusive: BTreeSet<String>,
 }
 
 /// The merge queue's settings.

@@ -189,6 +189,8 @@ record! {
         network: OnlyTrue,
         /// What its result depends on (default `tree`).
         depends_on: RawDependsOn,
+        /// Resources that only one may hold at a time.
+        exclusive: List<String>,
     }
     not_yet {}
 }
@@ -266,11 +268,13 @@ record! {
         may_change_tests: bool,
         /// A ticket of an outside tracker, for trailers.
         ticket: String,
+        /// Resources that only one may hold at a time.
+        exclusive: List<String>,
         /// Whether it is part of the run (default true).
         enabled: bool,
     }
     not_yet {
-        "issue", "source", "from_branch", "exclusive", "contract", "land", "variants", "pull_request",
+        "issue", "source", "from_branch", "contract", "land", "variants", "pull_request",
     }
 }
 

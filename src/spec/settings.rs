@@ -1,6 +1,6 @@
 //! Raw to typed for everything that is neither a tier nor a unit: limits, agents, workspace, checks, queue.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -438,9 +438,19 @@ pub(super) fn checks(
                 None | Some(RawDependsOn::Tree) => DependsOn::Tree,
                 Some(RawDependsOn::History) => DependsOn::History,
             },
+            exclusive: resources(raw.exclusive.value(), sink),
         });
     }
     checks
+}
+
+/// Names of resources. They are declared by being named, so nothing can be unknown.
+pub(super) fn resources(raw: Option<&List<String>>, sink: &mut Sink) -> BTreeSet<String> {
+    let named = raw.into_iter().flatten();
+    named
+        .filter(|item| check_name("a resource", &item.value, item.span, sink))
+        .map(|item| item.value.clone())
+        .collect()
 }
 
 /// What the queue verifies, after making sure that it is something or waived in writing.

@@ -10,7 +10,7 @@ use super::model::{Convention, Performer, Tier, Unit, Usd};
 use super::node::Key;
 use super::overlap::{PatternIndex, literal_directory, patterns_may_overlap};
 use super::raw::{Budget, RawOverlap, RawUnit};
-use super::settings::{checks, document, example_name, globs, require_line, texts, unknown};
+use super::settings::{checks, document, example_name, globs, require_line, resources, texts, unknown};
 use super::tiers::{Roster, report_cycle};
 
 /// Most units of a file.
@@ -183,6 +183,7 @@ fn resolve_one(
     {
         setting.roster.report_unknown(agent, sink);
     }
+    let exclusive = resources(raw.exclusive.value(), sink);
     let checks = if raw.checks.is_absent() {
         Vec::new()
     } else {
@@ -221,6 +222,7 @@ fn resolve_one(
         checks,
         may_change_tests: raw.may_change_tests.or(false),
         ticket: raw.ticket.value().cloned(),
+        exclusive,
     })
 }
 

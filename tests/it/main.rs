@@ -10,6 +10,7 @@ mod badluck;
 mod blame;
 mod crash;
 mod doctor;
+mod exclusive;
 mod generated;
 mod kills;
 mod landing;

@@ -226,6 +226,7 @@ fn check(name: &str, run: &str) -> Check {
         cwd: ".".to_owned(),
         timeout: Duration::from_secs(30),
         depends_on: DependsOn::Tree,
+        exclusive: std::collections::BTreeSet::new(),
     }
 }
 

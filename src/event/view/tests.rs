@@ -52,6 +52,7 @@ fn unit(id: &str, needs: &[&str]) -> Unit {
         checks: Vec::new(),
         may_change_tests: false,
         ticket: None,
+        exclusive: std::collections::BTreeSet::new(),
     }
 }
 
@@ -95,6 +96,7 @@ pub(crate) fn pipeline() -> Pipeline {
             cwd: ".".to_owned(),
             timeout: Duration::from_secs(60),
             depends_on: DependsOn::Tree,
+            exclusive: std::collections::BTreeSet::new(),
         }],
         verify: Verify::Inherit,
         tiers: [("small".to_owned(), Tier { stages })].into(),

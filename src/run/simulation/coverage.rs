@@ -122,6 +122,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "world the target was forced back",
     "world the target was deleted",
     "world a wish was refused",
+    "world two held different resources",
 ];
 
 /// Counts what a record says.

@@ -14,12 +14,12 @@ use super::git::{Git, Integration};
 use super::laws::Laws;
 use super::setting::{Kind, Setting};
 use crate::event::{
-    Candidate, CandidateUnit, CheckOutcome, Event, Evidence, LandRefusal, Outcome, QueueEvent, Record,
+    Candidate, CandidateUnit, CheckOutcome, Event, Evidence, Job, LandRefusal, Outcome, QueueEvent, Record,
     RunEvent, StopCause, UnitEvent, UnitScoped, VerifyPurpose,
 };
 use crate::id::{Oid, UnitId};
 use crate::queue::{IntegrateUnit, Tip, VerifiedCandidate};
-use crate::run::{Effect, Facts, State, Verification};
+use crate::run::{Effect, Facts, State, Verification, queue_checks, unit_checks};
 use crate::unit::{self, Brief};
 
 /// The environment that evidence carries.
@@ -319,6 +319,19 @@ impl Driver {
 
     fn spawn(&mut self, fence: u64, what: What) {
         assert!(self.stopping.is_none(), "nothing starts while the run drains");
+        let wanted = self.resources(&what);
+        let mut beside = false;
+        for task in self.tasks.values() {
+            let held = self.resources(&task.what);
+            assert!(
+                wanted.is_disjoint(&held),
+                "{wanted:?} is given while {held:?} is held"
+            );
+            beside |= !held.is_empty() && !wanted.is_empty();
+        }
+        if beside {
+            self.see("two held different resources");
+        }
         self.tasks.insert(fence, Task { what, told: false });
         let running = self
             .tasks
@@ -327,6 +340,32 @@ impl Driver {
             .count();
         let slots = self.setting.pipeline.limits.parallel as usize;
         assert!(running <= slots, "{running} attempts run in {slots} slots");
+    }
+
+    /// What a task uses by itself, as long as it runs.
+    fn resources(&self, what: &What) -> BTreeSet<String> {
+        let pipeline = &self.setting.pipeline;
+        let (units, checks) = match what {
+            What::Attempt { unit, start, .. } => {
+                let unit = self.setting.spec(unit);
+                let checks = match start.job {
+                    Job::Checks => unit_checks(pipeline, unit),
+                    Job::Stage { .. } => Vec::new(),
+                };
+                (vec![unit], checks)
+            }
+            What::Verify(verification) => {
+                let units: Vec<_> = verification
+                    .units
+                    .iter()
+                    .map(|unit| self.setting.spec(unit))
+                    .collect();
+                (units.clone(), queue_checks(pipeline, units))
+            }
+        };
+        let of_checks = checks.into_iter().flat_map(|check| check.exclusive);
+        let of_units = units.into_iter().flat_map(|unit| unit.exclusive.clone());
+        of_units.chain(of_checks).collect()
     }
 
     fn reuse(&mut self, commit: Oid, purpose: VerifyPurpose, evidence: Evidence) -> Step {

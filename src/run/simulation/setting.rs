@@ -1,5 +1,6 @@
 //! What a seed sets up: a pipeline, and what its units' agents and checks are like.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -162,6 +163,9 @@ impl Setting {
             natures.push(nature);
             pipeline.units.push(unit);
         }
+        if dice.chance(25) {
+            draw_resources(&mut pipeline, dice);
+        }
         if dice.chance(15) {
             pipeline.overlap = Overlap::Serialize;
         }
@@ -283,6 +287,27 @@ fn draw_nature(number: usize, count: usize, kind: Kind, dice: &mut Dice) -> Natu
         }
     }
     nature
+}
+
+/// Few resources, so that they are fought over: by units, by checks of the file, and by those of one unit.
+fn draw_resources(pipeline: &mut Pipeline, dice: &mut Dice) {
+    let mut draw = |chance: u32| -> BTreeSet<String> {
+        let named = ["db", "port", "device"].into_iter();
+        named.filter(|_| dice.chance(chance)).map(str::to_owned).collect()
+    };
+    for unit in &mut pipeline.units {
+        unit.exclusive = draw(25);
+        for check in &mut unit.checks {
+            check.exclusive = draw(25);
+        }
+    }
+    let of_queue = match &mut pipeline.verify {
+        Verify::Own(checks) => checks.as_mut_slice(),
+        Verify::Inherit | Verify::Waived => &mut [],
+    };
+    for check in pipeline.checks.iter_mut().chain(of_queue) {
+        check.exclusive = draw(8);
+    }
 }
 
 /// Makes a unit one of many that are alike.

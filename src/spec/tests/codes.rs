@@ -214,7 +214,6 @@ fn what_is_not_built_is_refused_at_its_place() {
         "issue: 1",
         "source: [a]",
         "from_branch: b",
-        "exclusive: true",
         "contract: []",
         "land: never",
         "variants: {}",

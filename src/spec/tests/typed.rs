@@ -53,6 +53,15 @@ fn what_is_not_written_has_the_documented_default() {
 }
 
 #[test]
+fn resources_are_kept_once_for_a_unit_and_for_a_check() {
+    let unit = "exclusive: [db, db, staging-db], checks: [{name: e2e, run: x, exclusive: [db]}]";
+    let p = pipeline(&UNIT.replace("do it", &format!("do it, {unit}")));
+    assert!(p.units[0].exclusive.iter().eq(["db", "staging-db"]));
+    assert!(p.units[0].checks[0].exclusive.iter().eq(["db"]));
+    assert!(p.checks[0].exclusive.is_empty());
+}
+
+#[test]
 fn the_pipeline_file_and_what_checks_name_are_protected() {
     let around = Fake {
         tracked: vec!["scripts/t.sh".into(), "src/a".into()],

@@ -67,6 +67,7 @@ pub(crate) fn unit() -> Unit {
         checks: Vec::new(),
         may_change_tests: false,
         ticket: None,
+        exclusive: std::collections::BTreeSet::new(),
     }
 }
 
