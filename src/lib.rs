@@ -33,4 +33,5 @@ pub mod run;
 pub mod spec;
 pub mod store;
 pub mod unit;
+pub mod view;
 pub mod workspace;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use pipeline::event::view::View;
 use pipeline::event::{
     Candidate, CandidateUnit, CheckOutcome, CheckResult, Event, Evidence, FORMAT, Head, Job, LedgerRow,
     LedgerRowState, LineRange, Outcome, Output, QueueEvent, Record, ReportedFinding, Resolution,
@@ -19,6 +18,7 @@ use pipeline::queue::{self, Tip};
 use pipeline::run::{Effect, Facts, State, Verification, hash_json, queue_checks};
 use pipeline::spec::{self, Check, Pipeline, Severity, StageKind, Surroundings, Usd};
 use pipeline::unit;
+use pipeline::view::View;
 
 /// A repository in which everything is there.
 struct Everything;

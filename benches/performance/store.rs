@@ -10,13 +10,13 @@ use jiff::Timestamp;
 use pipeline::agent::Templates;
 use pipeline::clock::SystemClock;
 use pipeline::engine::{Engine, LandedChanges, Observer, Options, Tools};
-use pipeline::event::view::View;
 use pipeline::event::{Event, Head, Record, UnitEvent, UnitScoped};
 use pipeline::git::Repository;
 use pipeline::port::Activity;
 use pipeline::process::Launch;
 use pipeline::run::State;
 use pipeline::store::{Holder, Home, Row, RowTree, Store, StoreLease, read_journal};
+use pipeline::view::View;
 use pipeline::workspace::{LauncherSettings, LocalLauncher, PortLeases};
 
 use super::play::{ENVIRONMENT, Play, pipeline};

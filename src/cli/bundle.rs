@@ -7,12 +7,12 @@ use std::path::Path;
 use super::context::{Context, write_file};
 use super::failure::Failure;
 use crate::event::CheckOutcome;
-use crate::event::view::{UnitState, UnitView, View};
 use crate::git::Repository;
 use crate::id::RunId;
 use crate::report::bundle::{BundleFacts, bundle_json, bundle_md};
 use crate::spec::Pipeline;
 use crate::store::Home;
+use crate::view::{UnitState, UnitView, View};
 
 /// Bytes of a diff that go into a bundle; git has the whole.
 const PATCH_BYTES_MAX: usize = 16 << 20;

@@ -6,11 +6,11 @@ use super::context::{Context, Frozen, Reading, tell};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::run::Args;
-use crate::event::view::{RunState, UnitState};
 use crate::git::Repository;
 use crate::id::{Oid, RunId, UnitId};
 use crate::run::inputs;
 use crate::spec::{Adapter, Pipeline, nearest};
+use crate::view::{RunState, UnitState};
 
 /// What `run` does with the file it was given.
 pub(super) enum Chosen {

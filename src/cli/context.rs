@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::event::Record;
-use crate::event::view::View;
 use crate::git::{Repository, UserEnvironment};
 use crate::id::{RunId, UnitId};
 use crate::report::line::LineStyle;
 use crate::run::hash_json;
 use crate::spec::{Pipeline, nearest};
 use crate::store::{self, Home};
+use crate::view::View;
 
 /// Most bytes of a pipeline file.
 const FILE_BYTES_MAX: u64 = 8 << 20;

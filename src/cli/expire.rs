@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::context::{Context, clock};
 use super::failure::Failure;
-use crate::event::view::RunState;
 use crate::id::RunId;
 use crate::store::Store;
+use crate::view::RunState;
 use crate::workspace::bytes_below;
 
 /// How long what is over is kept.

@@ -14,13 +14,14 @@ use super::context::{Context, Screen, clock, println, tell};
 use super::exit::{Exit, Signal};
 use super::run::resume_command;
 use crate::engine::Observer;
-use crate::event::view::{UnitState, UnitView, View};
 use crate::event::{Event, Gate, QueueEvent, Reason, Record, RunEvent, StopCause, UnitEvent};
 use crate::id::{RunId, UnitId};
 use crate::port::Activity;
+use crate::queue::EntryView;
 use crate::report::text::sanitize;
 use crate::report::{line, live::Live};
 use crate::spec::Pipeline;
+use crate::view::{UnitState, UnitView, View};
 
 /// Silence after which a run without a live block says that it is alive.
 const HEARTBEAT: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
@@ -264,6 +265,7 @@ impl Inner {
     /// What keeps the run from going on, and the commands that help.
     fn what_a_person_must_do(&self, cause: StopCause, again: &str) -> String {
         let mut lines: Vec<String> = self.red.iter().chain(&self.view.run.trouble).cloned().collect();
+        let places = self.view.queue_places();
         for unit in &self.view.units {
             if unit.state == UnitState::Gated {
                 let why = unit.gates.iter().map(gate_sentence).collect::<Vec<_>>().join(" ");
@@ -273,7 +275,7 @@ impl Inner {
                     unit.id
                 ));
             }
-            if let Some(held) = unit.queue.as_ref().and_then(|place| place.held.as_ref()) {
+            if let Some(held) = places.get(&unit.id).and_then(EntryView::held) {
                 lines.push(format!("`{}` is held: {held}", unit.id));
             }
         }

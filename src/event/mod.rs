@@ -11,7 +11,6 @@ mod evidence;
 mod queue;
 pub mod reason;
 mod unit;
-pub mod view;
 
 use serde::{Deserialize, Serialize};
 

@@ -310,6 +310,30 @@ pub enum Hold {
     },
 }
 
+impl Hold {
+    /// What the entry waits for, as a sentence.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::TargetDirty { checkout, paths } => format!(
+                "uncommitted work in {checkout} is in the way: {}; commit it, or put it aside with `git stash push -u`",
+                paths.join(", ")
+            ),
+            Self::BaseRed { check } => format!("the check `{check}` fails on the target itself"),
+            Self::ConflictAhead { units, paths } => {
+                let names: Vec<String> = units.iter().map(|unit| format!("`{unit}`")).collect();
+                let whom = match names.as_slice() {
+                    [] => "work ahead in the queue".to_owned(),
+                    names => format!("{}, ahead in the queue", names.join(", ")),
+                };
+                match paths.as_slice() {
+                    [] => format!("it cannot be put onto {whom}"),
+                    paths => format!("it conflicts with {whom}, in {}", paths.join(", ")),
+                }
+            }
+        }
+    }
+}
+
 /// How an entry left the queue without landing through it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "end", rename_all = "snake_case")]

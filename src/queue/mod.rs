@@ -93,7 +93,7 @@ pub use proof::{PendingLanding, Recovery, VerifiedCandidate, recover_landing};
 pub use state::{EntryView, IllegalTransition, LandedRecord, State, Status, Unfollowed};
 pub use table::transition_table;
 
-use crate::spec::{Breadth, Strategy};
+use crate::spec::{Breadth, Pipeline, Strategy, Verify};
 
 /// What evicts an entry by default.
 pub const EVICT_AT: u32 = 200;
@@ -120,6 +120,18 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What a pipeline says about its queue.
+    pub fn of(pipeline: &Pipeline) -> Self {
+        Self {
+            strategy: pipeline.queue.strategy,
+            waived: matches!(pipeline.verify, Verify::Waived),
+            evict_at: EVICT_AT,
+            window: pipeline.queue.window,
+            batch: pipeline.queue.batch,
+            parallel: pipeline.limits.parallel,
+        }
+    }
+
     /// A queue that serves one unit at a time.
     pub fn serial(strategy: Strategy) -> Self {
         Self {

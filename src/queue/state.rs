@@ -183,6 +183,21 @@ pub struct EntryView {
     pub charged: u32,
 }
 
+impl EntryView {
+    /// What it waits for in place, as a sentence.
+    pub fn held(&self) -> Option<String> {
+        match &self.status {
+            Status::Held(hold) => Some(hold.sentence()),
+            Status::Queued
+            | Status::Integrated
+            | Status::Verifying { .. }
+            | Status::Verified
+            | Status::Suspect
+            | Status::Landing { .. } => None,
+        }
+    }
+}
+
 /// A unit that landed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LandedRecord {
@@ -248,6 +263,27 @@ impl State {
             .enumerate()
             .map(|(index, rank)| self.view(rank, index + 1))
             .collect()
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Whether nothing is in line.
+    pub fn is_empty(&self) -> bool {
+        self.line.is_empty()
+    }
+
+    /// The units of the candidate that a run is about, while it counts.
+    pub fn units_of_run(&self, fence: u64) -> Vec<UnitId> {
+        let run = self
+            .runs
+            .get(&fence)
+            .filter(|run| run.purpose == VerifyPurpose::Candidate);
+        let built = run.and_then(|run| self.chain.iter().find(|built| built.number == run.candidate));
+        let units = built.into_iter().flat_map(|built| &built.candidate.units);
+        units.map(|member| member.unit.clone()).collect()
     }
 
     /// The entry of a unit, if it is in line.

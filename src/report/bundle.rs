@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::line::check_word;
 use super::table::remedy;
 use super::text::{duration, fenced, inline_code, one_line, sanitize};
-use crate::event::view::{RunView, UnitView, outcome_word};
 use crate::event::{Conflict, ResolutionAction};
+use crate::view::{RunView, UnitView, outcome_word};
 
 /// Longest text taken over into a sentence, in characters.
 const SENTENCE_CHARS_MAX: usize = 500;
@@ -65,7 +65,7 @@ pub fn bundle_json(facts: &BundleFacts<'_>) -> Value {
     })
 }
 
-fn finding_json(finding: &crate::event::view::FindingView) -> Value {
+fn finding_json(finding: &crate::view::FindingView) -> Value {
     let reported = &finding.reported;
     json!({
         "id": finding.id, "state": finding.state.as_str(), "stage": finding.stage, "round": finding.round,

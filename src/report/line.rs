@@ -4,14 +4,12 @@ use console::Style;
 use jiff::Timestamp;
 
 use super::text::{duration, one_line};
-use crate::event::view::{
-    AttemptView, RunState, UnitState, UnitView, View, elapsed_ms, hold_sentence, outcome_word,
-};
 use crate::event::{
     CheckOutcome, EntryEnd, Event, Evidence, Outcome, Output, QueueEvent, Reason, Record, RunEvent, UnitEvent,
 };
 use crate::id::{Oid, UnitId};
 use crate::spec::Usd;
+use crate::view::{AttemptView, RunState, UnitState, UnitView, View, elapsed_ms, outcome_word};
 
 /// Longest text taken over from outside into a line, in characters.
 const TEXT_CHARS_MAX: usize = 160;
@@ -339,12 +337,12 @@ impl Lines<'_> {
                 (!lines.is_empty()).then(|| lines.join("\n"))
             }
             QueueEvent::EntryHeld { unit, hold } => {
-                let text = one_line(&hold_sentence(hold), TEXT_CHARS_MAX);
+                let text = one_line(&hold.sentence(), TEXT_CHARS_MAX);
                 Some(self.of_unit(Tone::Attention, "HELD", unit, &text))
             }
             QueueEvent::IntegrationFailed { unit, .. } => {
-                let entry = self.view.unit(unit)?.queue.as_ref()?;
-                let text = one_line(entry.held.as_ref()?, TEXT_CHARS_MAX);
+                let held = self.view.queue().entry(unit)?.held()?;
+                let text = one_line(&held, TEXT_CHARS_MAX);
                 Some(self.of_unit(Tone::Attention, "HELD", unit, &text))
             }
             QueueEvent::BatchSplit { units, .. } => {

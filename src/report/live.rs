@@ -11,9 +11,9 @@ use jiff::Timestamp;
 
 use super::line::{LineStyle, event_line, totals};
 use super::text::{duration, one_line};
-use crate::event::view::{AttemptView, UnitState, UnitView, View};
 use crate::event::{Event, Record, UnitEvent};
 use crate::port::Activity;
+use crate::view::{AttemptView, UnitState, UnitView, View, elapsed_ms};
 
 /// Units that wait are named up to this number; the rest is counted.
 const WAITING_LINES_MAX: usize = 4;
@@ -166,7 +166,7 @@ impl Live {
             String::new()
         };
         let stage = format!("{}{round}", attempt.stage);
-        let since = crate::event::view::elapsed_ms(attempt.started_at, now);
+        let since = elapsed_ms(attempt.started_at, now);
         let bar = ProgressBar::new_spinner()
             .with_style(drawn)
             .with_prefix(format!("{:<9} {stage:<11}", unit.id))

@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use super::LineStyle;
 use super::line::{check_word, totals};
 use super::text::{duration, fenced, one_line, sanitize};
-use crate::event::view::{
+use crate::id::UnitId;
+use crate::queue::EntryView;
+use crate::view::{
     FindingState, RunView, StageRow, StageState, UnitState, UnitView, View, elapsed_ms, outcome_word,
 };
-use crate::id::UnitId;
 
 /// Longest text taken over from outside into a cell, in characters.
 const CELL_CHARS_MAX: usize = 120;
@@ -52,7 +53,7 @@ pub fn status(view: &View, style: LineStyle, now: Timestamp) -> String {
         style.dot(),
         run.state.as_str(),
     );
-    let positions = view.queue_positions();
+    let places = view.queue_places();
     let mut rows = vec![
         ["UNIT", "STATE", "STAGES", "COST", "WHY"]
             .map(str::to_owned)
@@ -64,7 +65,7 @@ pub fn status(view: &View, style: LineStyle, now: Timestamp) -> String {
             unit.state.as_str().to_owned(),
             stages_cell(unit, style),
             unit.cost.to_string(),
-            why(unit, positions.get(&unit.id).copied(), view),
+            why(unit, places.get(&unit.id), view),
         ]);
     }
     out.push_str(&grid(&rows));
@@ -114,7 +115,7 @@ fn stage_cell(row: &StageRow) -> String {
 }
 
 /// Why a unit is where it is, in a few words.
-fn why(unit: &UnitView, position: Option<usize>, view: &View) -> String {
+fn why(unit: &UnitView, entry: Option<&EntryView>, view: &View) -> String {
     if let Some(landed) = &unit.landed_as {
         return landed.short().to_owned();
     }
@@ -122,13 +123,16 @@ fn why(unit: &UnitView, position: Option<usize>, view: &View) -> String {
         let sentence = unit.sentence.as_deref().unwrap_or_else(|| reason.sentence());
         return format!("{reason}: {}", one_line(sentence, CELL_CHARS_MAX));
     }
-    if let Some(entry) = &unit.queue {
+    if let Some(entry) = entry {
         let held = entry
-            .held
-            .as_deref()
-            .map(|text| format!(": {}", one_line(text, CELL_CHARS_MAX)));
-        let position = position.unwrap_or(0);
-        return format!("#{position} {}{}", entry.state.as_str(), held.unwrap_or_default());
+            .held()
+            .map(|text| format!(": {}", one_line(&text, CELL_CHARS_MAX)));
+        return format!(
+            "#{} {}{}",
+            entry.position,
+            entry.status.as_str(),
+            held.unwrap_or_default()
+        );
     }
     match unit.state {
         UnitState::Gated => format!("pipeline approve {}", unit.id),
@@ -149,7 +153,7 @@ fn why(unit: &UnitView, position: Option<usize>, view: &View) -> String {
 
 /// The command a person would give now.
 fn next_command(view: &View) -> Option<String> {
-    use crate::event::view::RunState;
+    use crate::view::RunState;
     let first = |state| view.units.iter().find(|unit| unit.state == state);
     if let Some(unit) = first(UnitState::Gated) {
         return Some(format!("pipeline approve {}", unit.id));
@@ -191,7 +195,7 @@ pub fn runs(runs: &[(RunView, u32, u32)]) -> String {
 /// Everything about one unit: attempts, findings, checks, cost, and the way on.
 pub fn show_unit(unit: &UnitView, view: &View, style: LineStyle, now: Timestamp) -> String {
     let dot = style.dot();
-    let position = view.queue_positions().get(&unit.id).copied();
+    let entry = view.queue().entry(&unit.id);
     let mut out = format!(
         "{} {dot} {} {dot} {} {dot} {}\n",
         unit.id,
@@ -199,7 +203,7 @@ pub fn show_unit(unit: &UnitView, view: &View, style: LineStyle, now: Timestamp)
         unit.tier,
         unit.state.as_str()
     );
-    let why = why(unit, position, view);
+    let why = why(unit, entry.as_ref(), view);
     if !why.is_empty() {
         let _ = writeln!(out, "{why}");
     }

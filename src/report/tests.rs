@@ -6,16 +6,16 @@ use indicatif::{ProgressDrawTarget, TermLike};
 use proptest::prelude::{any, proptest};
 
 use super::*;
-use crate::event::view::View;
-use crate::event::view::tests::{
-    Script, evidence, finding, head, job, moment, oid, pipeline, review, scripted, work,
-};
 use crate::event::{
-    CheckOutcome, Conflict, EntryEnd, Event, Gate, Hold, LandedUnit, Outcome, QueueEvent, Reason, Record,
-    Resolution, ResolutionAction, RunEvent, UnitEvent, Verdict,
+    Candidate, CandidateUnit, CheckOutcome, Conflict, EntryEnd, Event, Gate, Hold, LandedUnit, Outcome,
+    QueueEvent, Reason, Record, Resolution, ResolutionAction, RunEvent, UnitEvent, Verdict,
 };
 use crate::port::Activity;
 use crate::spec::StageKind;
+use crate::view::View;
+use crate::view::tests::{
+    Script, evidence, finding, head, job, moment, oid, pipeline, review, scripted, work,
+};
 
 fn unicode() -> LineStyle {
     LineStyle {
@@ -47,10 +47,10 @@ fn a_run_reads_as_one_line_an_event() {
           ✓ [  3m12s] lexer     checks     1 check passed                          $0.25
           ✓ [  3m12s] lexer     review     approved (1 note)                       $0.25
       FLAKY [  10.0s] lexer     test failed, then passed on the same tree
-     LANDED [  11.0s] lexer     9999999 → main (1/4)
+     LANDED [  14.0s] lexer     9999999 → main (1/4)
           ✓ [  3m12s] parser    implement  bbbbbbb                                 $0.25
           ✗ [  3m12s] parser    review     2 findings → fix 1/3                    $0.25
-    EVICTED [  16.0s] cache     verify_failed: test cache::ttl · pipeline show cache
+    EVICTED [  19.0s] cache     verify_failed: test cache::ttl · pipeline show cache
     ");
 }
 
@@ -86,7 +86,7 @@ fn header_and_footer_frame_a_run() {
     );
     assert_eq!(
         line::footer(&script.view, script.now(), unicode()),
-        "Running 1/4 done · 1 working · 1 landed · 1 evicted · queue 0 · 19.0s · $1.25/$25.00"
+        "Running 1/4 done · 1 working · 1 landed · 1 evicted · queue 0 · 22.0s · $1.25/$25.00"
     );
 }
 
@@ -102,7 +102,7 @@ fn a_run_that_waives_verification_says_so() {
 #[test]
 fn a_heartbeat_names_what_runs() {
     let script = scripted();
-    let text = line::heartbeat(&script.view, moment(21 + 61));
+    let text = line::heartbeat(&script.view, moment(24 + 61));
     assert!(text.ends_with("parser/fix 1m01s"), "{text}");
     assert!(line::heartbeat(&View::new(&pipeline()), moment(0)).ends_with("nothing runs"));
 }
@@ -178,18 +178,43 @@ fn what_waits_for_a_person_is_held_with_the_command() {
 
 #[test]
 fn a_batch_lands_with_a_line_for_each_unit() {
-    let mut script = Script::new();
+    let mut script = Script::waived();
     let landed = |id: &str, digit| LandedUnit {
         unit: id.parse().unwrap(),
         commit: oid(digit),
         unverified: digit == '5',
     };
-    script.begin().queue(QueueEvent::Landed {
-        from: oid('4'),
-        to: oid('6'),
-        units: vec![landed("lexer", '5'), landed("cache", '6')],
-        evidence: None,
-    });
+    let member = |id: &str, digit| CandidateUnit {
+        unit: id.parse().unwrap(),
+        generation: 1,
+        head: oid('a'),
+        commit: oid(digit),
+    };
+    script
+        .begin()
+        .enqueue("lexer", 0, 0)
+        .enqueue("cache", 0, 2)
+        .queue(QueueEvent::CandidateBuilt {
+            candidate: Candidate {
+                base: oid('4'),
+                strategy: crate::spec::Strategy::Squash,
+                units: vec![member("lexer", '5'), member("cache", '6')],
+                commit: oid('6'),
+                tree: oid('e'),
+            },
+        })
+        .queue(QueueEvent::LandIntended {
+            commit: oid('6'),
+            from: oid('4'),
+            tree: oid('e'),
+            checkout: None,
+        })
+        .queue(QueueEvent::Landed {
+            from: oid('4'),
+            to: oid('6'),
+            units: vec![landed("lexer", '5'), landed("cache", '6')],
+            evidence: None,
+        });
     let text = last_line(&script).unwrap();
     let endings: Vec<bool> = text
         .lines()
@@ -205,7 +230,8 @@ fn a_batch_lands_with_a_line_for_each_unit() {
 #[test]
 fn a_red_target_and_a_safety_stop_are_told() {
     let mut script = Script::new();
-    script.begin().queue(QueueEvent::BaseRed {
+    script.begin().enqueue("lexer", 0, 0).candidate("lexer", 'c');
+    script.queue(QueueEvent::BaseRed {
         commit: oid('4'),
         check: "test".to_owned(),
     });
@@ -250,7 +276,7 @@ fn status_is_a_table_of_units_and_stages() {
     cache   evicted  implement · checks · review · fix · approve                    $0.00  verify_failed: test cache::ttl
     docs    waiting  implement · checks · review · fix · approve                    $0.00  waits for parser
 
-    1/4 done · 1 working · 1 landed · 1 evicted · queue 0 · 19.0s · $1.25/$25.00
+    1/4 done · 1 working · 1 landed · 1 evicted · queue 0 · 22.0s · $1.25/$25.00
     Next: pipeline evicted
     ");
 }
@@ -274,9 +300,9 @@ fn show_tells_attempts_findings_and_cost() {
     cost $0.50 · round 1 · charged 0/200
 
     ATTEMPT        BEGAN     TOOK   AGENT   COST   OUTCOME
-    implement.1.1  11:06:56  3m12s  claude  $0.25  ok: bbbbbbb
-    review.1.1     11:06:58  3m12s  claude  $0.25  ok: 2 findings
-    fix.1.1        11:07:01  0.0s   claude  ?      running
+    implement.1.1  11:06:59  3m12s  claude  $0.25  ok: bbbbbbb
+    review.1.1     11:07:01  3m12s  claude  $0.25  ok: 2 findings
+    fix.1.1        11:07:04  0.0s   claude  ?      running
 
     FINDING  STATE  SEVERITY  WHERE            WHAT
     F-1      open   major     src/parser.rs:7  off by one

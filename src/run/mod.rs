@@ -30,7 +30,7 @@ use crate::event::{
 use crate::id::{Oid, RunId, UnitId};
 use crate::policy::Pacing;
 use crate::queue::{self, VerifiedCandidate};
-use crate::spec::{Pipeline, Usd, Verify};
+use crate::spec::{Pipeline, Usd};
 use crate::unit;
 
 pub use checks::{EvidenceBook, hash_json, inputs, queue_checks, subject, unit_checks};
@@ -182,20 +182,12 @@ impl State {
             (Reverse(left), Reverse(unit.priority), place)
         };
         let ranks = (0..).zip(&pipeline.units).map(rank).collect();
-        let settings = queue::Settings {
-            strategy: pipeline.queue.strategy,
-            waived: matches!(pipeline.verify, Verify::Waived),
-            evict_at: queue::EVICT_AT,
-            window: pipeline.queue.window,
-            batch: pipeline.queue.batch,
-            parallel: pipeline.limits.parallel,
-        };
         let gate = queue_checks(&pipeline, std::iter::empty());
         let mut state = Self {
             agenda: agenda::Agenda::new(&pipeline, &places, ranks),
             places,
             units,
-            queue: queue::State::new(settings),
+            queue: queue::State::new(queue::Settings::of(&pipeline)),
             order,
             attempts: BTreeMap::new(),
             running_attempts: 0,

@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("unit", &["id", "spec", "event", "policy"]),
     ("queue", &["id", "spec", "event", "policy"]),
     ("run", &["id", "spec", "dag", "event", "policy", "unit", "queue"]),
+    ("view", &["id", "spec", "event", "queue"]),
     ("port", &["id", "spec", "event"]),
     ("clock", &["port"]),
     ("process", &["id", "fault", "port"]),
@@ -46,7 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "agent",
         ],
     ),
-    ("report", &["id", "spec", "event", "port"]),
+    ("report", &["id", "spec", "event", "queue", "view", "port"]),
     (
         "cli",
         &[
@@ -59,6 +60,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "unit",
             "queue",
             "run",
+            "view",
             "port",
             "clock",
             "process",
@@ -92,7 +94,9 @@ const CHOKEPOINTS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Words that the pure core must not contain: it is synchronous and knows no file, clock or environment.
-const CORE: &[&str] = &["id", "spec", "dag", "event", "policy", "unit", "queue", "run"];
+const CORE: &[&str] = &[
+    "id", "spec", "dag", "event", "policy", "unit", "queue", "run", "view",
+];
 const NOT_IN_CORE: &[&str] = &[
     "tokio::",
     "std::fs",

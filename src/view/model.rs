@@ -109,26 +109,6 @@ words! {
 }
 
 words! {
-    /// How an entry of the queue stands.
-    QueueState {
-        /// It waits for its turn.
-        Queued = "queued",
-        /// It was put onto the target's tip, or onto those ahead.
-        Integrated = "integrated",
-        /// The checks run on its candidate.
-        Verifying = "verifying",
-        /// They passed.
-        Verified = "verified",
-        /// They failed, and the candidate contains units that have not landed.
-        Suspect = "suspect",
-        /// The target is about to move.
-        Landing = "landing",
-        /// It waits for something outside.
-        Held = "held",
-    }
-}
-
-words! {
     /// How a finding stands.
     FindingState {
         /// Nothing was done about it, or it is still there.
@@ -233,8 +213,6 @@ pub struct UnitView {
     pub checks: Vec<CheckView>,
     /// What a person must decide.
     pub gates: Vec<Gate>,
-    /// Its place in the queue, while it has one.
-    pub queue: Option<QueuePlace>,
     /// What it was charged of the 200 that evict.
     pub charged: u32,
     /// Checks that failed and passed on the same tree.
@@ -363,19 +341,6 @@ pub struct CheckView {
     pub on: &'static str,
 }
 
-/// A unit's place in the queue. The position is asked of the whole view.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueuePlace {
-    /// How it stands.
-    pub state: QueueState,
-    /// Its approval.
-    pub generation: u32,
-    /// The commit it became in a candidate that counts.
-    pub candidate: Option<Oid>,
-    /// What it waits for, when it is held.
-    pub held: Option<String>,
-}
-
 /// Units by state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
@@ -439,7 +404,6 @@ impl UnitView {
             findings: Vec::new(),
             checks: Vec::new(),
             gates: Vec::new(),
-            queue: None,
             charged: 0,
             flakes: Vec::new(),
             conflicts: Vec::new(),

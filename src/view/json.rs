@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{StageRow, UnitState, UnitView, View};
 use crate::event::Outcome;
+use crate::queue::EntryView;
 
 /// The version of the machine output.
 const SCHEMA: u32 = 1;
@@ -11,11 +12,11 @@ const SCHEMA: u32 = 1;
 impl View {
     /// The object that `status --json` prints.
     pub fn to_status_json(&self) -> Value {
-        let positions = self.queue_positions();
+        let mut places = self.queue_places();
         let units: Vec<Value> = self
             .units
             .iter()
-            .map(|unit| unit_json(unit, positions.get(&unit.id).copied()))
+            .map(|unit| unit_json(unit, places.remove(&unit.id)))
             .collect();
         let run = &self.run;
         json!({
@@ -47,7 +48,7 @@ impl View {
     }
 }
 
-fn unit_json(unit: &UnitView, position: Option<usize>) -> Value {
+fn unit_json(unit: &UnitView, entry: Option<EntryView>) -> Value {
     let stages: Vec<Value> = unit.stages.iter().map(stage_json).collect();
     let findings: Vec<Value> = unit
         .findings
@@ -58,9 +59,9 @@ fn unit_json(unit: &UnitView, position: Option<usize>) -> Value {
             "severity": finding.reported.severity, "title": finding.reported.title})
         })
         .collect();
-    let queue = unit.queue.as_ref().map(|entry| {
-        json!({"position": position, "state": entry.state.as_str(), "generation": entry.generation,
-            "candidate": entry.candidate, "charged": unit.charged, "held": entry.held})
+    let queue = entry.map(|entry| {
+        json!({"position": entry.position, "state": entry.status.as_str(), "generation": entry.generation,
+            "candidate": entry.candidate, "charged": entry.charged, "held": entry.held()})
     });
     json!({
         "id": unit.id,

@@ -12,20 +12,19 @@ mod queue;
 mod unit;
 mod worked;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 pub use json::outcome_word;
 pub use model::{
-    AttemptView, CheckView, Counts, FindingState, FindingView, QueuePlace, QueueState, RunState, RunView,
-    StageRow, StageState, Tokens, UnitState, UnitView,
+    AttemptView, CheckView, Counts, FindingState, FindingView, RunState, RunView, StageRow, StageState,
+    Tokens, UnitState, UnitView,
 };
-pub use queue::hold_sentence;
 pub use worked::{Worked, elapsed_ms};
 
 use crate::event::{Event, Outcome, Record, RunEvent, StopCause};
-use crate::id::{Oid, UnitId};
+use crate::id::UnitId;
+use crate::queue::{EntryView, Settings, State as Queue};
 use crate::spec::{Pipeline, Usd, Verify};
-use queue::Rank;
 
 /// Everything there is to see of a run.
 #[derive(Debug, Clone)]
@@ -43,22 +42,8 @@ pub struct View {
     needs_left: Vec<usize>,
     /// Attempts under way, by fence: the unit and the place in its attempts.
     running: BTreeMap<u64, (usize, usize)>,
-    /// Verifications of candidates under way, by fence.
-    verifying: HashMap<u64, Oid>,
-    /// The candidates that count, in the order in which they were built.
-    chain: Vec<queue::Link>,
-    /// How many candidates were built.
-    built: u64,
-    /// What units met that could not be put onto a base.
-    obstructions: HashMap<usize, queue::Obstruction>,
-    /// A landing that was intended and is not known to be over; whether a checkout is to follow it.
-    landing: Option<bool>,
-    /// Units in the queue, in its order.
-    line: BTreeSet<Rank>,
-    /// When each unit first joined the queue.
-    joined: HashMap<usize, jiff::Timestamp>,
-    /// Where each unit in the queue stands in the line.
-    ranks: HashMap<usize, Rank>,
+    /// The merge queue, folded from the same events: it alone knows where an entry stands.
+    queue: Queue,
 }
 
 impl View {
@@ -95,14 +80,7 @@ impl View {
             dependants,
             needs_left,
             running: BTreeMap::new(),
-            verifying: HashMap::new(),
-            chain: Vec::new(),
-            built: 0,
-            obstructions: HashMap::new(),
-            landing: None,
-            line: BTreeSet::new(),
-            joined: HashMap::new(),
-            ranks: HashMap::new(),
+            queue: Queue::new(Settings::of(pipeline)),
         }
     }
 
@@ -134,27 +112,32 @@ impl View {
         unit.needs.iter().filter(missing).map(UnitId::as_str).collect()
     }
 
-    /// Number of units in the queue.
-    pub fn queue_length(&self) -> usize {
-        self.line.len()
+    /// The merge queue.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
     }
 
-    /// Place in the queue of every unit in it, from 1.
-    pub fn queue_positions(&self) -> HashMap<&UnitId, usize> {
-        let ids = self.line.iter().map(|rank| &self.units[rank.unit].id);
-        ids.zip(1..).collect()
+    /// Number of units in the queue.
+    pub fn queue_length(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Every unit in the queue with where it stands.
+    pub fn queue_places(&self) -> HashMap<UnitId, EntryView> {
+        let entries = self.queue.entries().into_iter();
+        entries.map(|entry| (entry.unit.clone(), entry)).collect()
     }
 
     /// Whether every unit has come to an end, the queue is empty, and the checkout of the target has followed.
     pub fn is_settled(&self) -> bool {
-        self.line.is_empty()
+        self.queue.is_empty()
             && !self.has_open_landing()
             && self.units.iter().all(|unit| unit.state.has_ended())
     }
 
     /// Whether a landing was begun and is not known to be over, its checkout included.
     pub fn has_open_landing(&self) -> bool {
-        self.landing.is_some()
+        self.queue.pending_landing().is_some() || self.queue.unfollowed().is_some()
     }
 
     /// Whether a unit has come to an end that a person must see to.

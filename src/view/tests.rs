@@ -11,7 +11,8 @@ use crate::event::{
     LandedUnit, LedgerRow, LedgerRowState, Outcome, Output, QueueEvent, Reason, ReportedFinding, Resolution,
     ResolutionAction, UnitEvent, UnitScoped, Usage, Verdict, VerifyPurpose,
 };
-use crate::id::RunId;
+use crate::id::{Oid, RunId};
+use crate::queue::Status;
 use crate::spec::{
     Check, CommitSettings, Convention, DependsOn, Guards, Limits, Overlap, Performer, QueueSettings,
     Severity, Stage, StageKind, Tier, Unit, Workspace,
@@ -145,6 +146,18 @@ impl Script {
         }
     }
 
+    /// The script of a run whose file waives the checks before landing.
+    pub(crate) fn waived() -> Self {
+        let pipeline = Pipeline {
+            verify: Verify::Waived,
+            ..pipeline()
+        };
+        Self {
+            view: View::new(&pipeline),
+            ..Self::new()
+        }
+    }
+
     pub(crate) fn push(&mut self, event: Event) -> &mut Self {
         let seq = self.records.len() as u64 + 1;
         let at = moment(seq as i64);
@@ -269,17 +282,50 @@ impl Script {
         })
     }
 
+    /// The candidate of a unit passes its checks and lands, after it was built if it was not.
     pub(crate) fn land(&mut self, id: &str, commit: char) -> &mut Self {
-        self.queue(QueueEvent::Landed {
-            from: oid('4'),
+        let unit: UnitId = id.parse().unwrap();
+        let from = self.view.run.head.clone().unwrap();
+        if self.view.queue.entry(&unit).unwrap().candidate.is_none() {
+            self.candidate(id, commit);
+        }
+        let fence = match self.view.queue.entry(&unit).unwrap().status {
+            Status::Verifying { fence } => fence,
+            _ => self.verify(commit),
+        };
+        self.queue(QueueEvent::VerifyEnded {
+            fence,
+            evidence: evidence(CheckOutcome::Passed),
+            reused: false,
+        })
+        .queue(QueueEvent::LandIntended {
+            commit: oid(commit),
+            from: from.clone(),
+            tree: oid('e'),
+            checkout: None,
+        })
+        .queue(QueueEvent::Landed {
+            from,
             to: oid(commit),
             units: vec![LandedUnit {
-                unit: id.parse().unwrap(),
+                unit,
                 commit: oid(commit),
                 unverified: false,
             }],
             evidence: Some(evidence(CheckOutcome::Passed)),
         })
+    }
+
+    /// The checks of a candidate begin.
+    pub(crate) fn verify(&mut self, commit: char) -> u64 {
+        self.fence += 100;
+        let fence = self.fence;
+        self.queue(QueueEvent::VerifyStarted {
+            commit: oid(commit),
+            purpose: VerifyPurpose::Candidate,
+            fence,
+        });
+        fence
     }
 
     pub(crate) fn evict(&mut self, id: &str, sentence: &str) -> &mut Self {

@@ -4,6 +4,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 
 use super::*;
 use crate::event::{Conflict, Obstacle};
+use crate::queue::EntryView;
 
 #[test]
 fn before_anything_happened_units_are_ready_or_waiting_with_their_planned_stages() {
@@ -30,7 +31,7 @@ fn a_landing_makes_what_needs_it_ready() {
         ["landed", "ready", "waiting"]
     );
     assert_eq!(script.view.run.head, Some(oid('9')));
-    assert_eq!(script.unit_view("lexer").queue, None);
+    assert_eq!(script.view.queue().entry(&"lexer".parse().unwrap()), None);
 }
 
 #[test]
@@ -157,9 +158,9 @@ fn the_queue_is_ordered_by_what_is_under_way_then_priority_then_age_then_place()
     let order = |script: &Script| -> Vec<String> {
         let mut ids: Vec<_> = script
             .view
-            .queue_positions()
+            .queue_places()
             .into_iter()
-            .map(|(id, at)| (at, id.to_string()))
+            .map(|(id, entry)| (entry.position, id.to_string()))
             .collect();
         ids.sort();
         ids.into_iter().map(|(_, id)| id).collect()
@@ -172,13 +173,13 @@ fn the_queue_is_ordered_by_what_is_under_way_then_priority_then_age_then_place()
         to: oid('5'),
     });
     assert_eq!(order(&script), ["docs", "lexer", "cache"]);
-    assert_eq!(script.unit_view("cache").queue.as_ref().unwrap().candidate, None);
+    assert_eq!(entry(&script, "cache").candidate, None);
 }
 
 #[test]
 fn an_entry_goes_from_queued_to_landing_by_what_is_journalled() {
     let mut script = Script::new();
-    let state = |script: &Script| script.unit_view("lexer").queue.as_ref().unwrap().state.as_str();
+    let state = |script: &Script| entry(script, "lexer").status.as_str();
     script.begin().enqueue("lexer", 0, 0);
     assert_eq!(state(&script), "queued");
     script.candidate("lexer", 'c');
@@ -239,11 +240,12 @@ fn a_failed_verification_is_never_shown_as_verified() {
         evidence: evidence(CheckOutcome::Failed),
         reused: false,
     });
-    assert_eq!(
-        script.unit_view("lexer").queue.as_ref().unwrap().state,
-        QueueState::Integrated
-    );
+    assert_eq!(entry(&script, "lexer").status, Status::Integrated);
     assert_eq!(script.unit_view("lexer").checks[0].on, "candidate");
+}
+
+fn entry(script: &Script, id: &str) -> EntryView {
+    script.view.queue().entry(&id.parse().unwrap()).unwrap()
 }
 
 /// `lexer`, `cache` on it and `docs` on that, all verifying.
@@ -267,11 +269,8 @@ fn side_by_side() -> Script {
 
 fn queue_states(script: &Script) -> Vec<&'static str> {
     let state = |id: &&str| {
-        script
-            .unit_view(id)
-            .queue
-            .as_ref()
-            .map_or("gone", |entry| entry.state.as_str())
+        let entry = script.view.queue().entry(&id.parse().unwrap());
+        entry.map_or("gone", |entry| entry.status.as_str())
     };
     ["lexer", "cache", "docs"].iter().map(state).collect()
 }
@@ -326,28 +325,58 @@ fn an_entry_that_cannot_be_put_onto_one_ahead_is_held_until_that_one_leaves() {
             }],
         },
     });
-    let entry = |script: &Script| script.unit_view("parser").queue.clone().unwrap();
-    assert_eq!(entry(&script).state, QueueState::Held);
+    let parser = |script: &Script| entry(script, "parser");
+    assert_eq!(parser(&script).status.as_str(), "held");
     let held = "it conflicts with `cache`, ahead in the queue, in src/lib.rs";
-    assert_eq!(entry(&script).held.as_deref(), Some(held));
+    assert_eq!(parser(&script).held().as_deref(), Some(held));
     script.queue(QueueEvent::EntryLeft {
         unit: "cache".parse().unwrap(),
         end: EntryEnd::Cancelled,
     });
+    assert_eq!(parser(&script).status, Status::Queued);
+}
+
+#[test]
+fn under_a_red_target_everybody_in_line_is_held() {
+    let mut script = side_by_side();
+    script.enqueue("parser", 0, 1).queue(QueueEvent::BaseRed {
+        commit: oid('4'),
+        check: "test".to_owned(),
+    });
+    let states: Vec<&str> = script
+        .view
+        .queue()
+        .entries()
+        .iter()
+        .map(|entry| entry.status.as_str())
+        .collect();
+    assert_eq!(states, ["held"; 4]);
+    let json = script.view.to_status_json();
+    assert_eq!(json["units"][0]["queue"]["state"], "held");
     assert_eq!(
-        (entry(&script).state, entry(&script).held),
-        (QueueState::Queued, None)
+        json["units"][0]["queue"]["held"],
+        "the check `test` fails on the target itself"
     );
 }
 
 #[test]
-fn a_batch_that_is_split_waits_again() {
-    let mut script = side_by_side();
-    script.queue(QueueEvent::BatchSplit {
-        commit: oid('a'),
-        units: vec!["lexer".parse().unwrap()],
+fn what_the_queue_refuses_is_not_shown() {
+    let mut script = Script::new();
+    script.begin().enqueue("lexer", 0, 0).queue(QueueEvent::Landed {
+        from: oid('4'),
+        to: oid('9'),
+        units: vec![LandedUnit {
+            unit: "lexer".parse().unwrap(),
+            commit: oid('9'),
+            unverified: false,
+        }],
+        evidence: None,
     });
-    assert_eq!(queue_states(&script), ["queued", "queued", "queued"]);
+    assert_eq!(
+        (script.state("lexer"), script.view.run.head.clone()),
+        ("queued", Some(oid('4'))),
+        "no landing was intended"
+    );
 }
 
 #[test]
@@ -518,7 +547,7 @@ fn status_json_has_every_documented_field() {
 
 fn any_event() -> impl Strategy<Value = Event> {
     let ids = prop_oneof![Just("lexer"), Just("parser"), Just("cache"), Just("stranger")];
-    (ids, 0..19_u32, 1..4_u64, any::<bool>()).prop_map(|(id, which, fence, flag)| {
+    (ids, 0..20_u32, 1..4_u64, any::<bool>()).prop_map(|(id, which, fence, flag)| {
         let mut script = Script::new();
         script.fence = fence;
         let unit = || id.parse().unwrap();
@@ -548,7 +577,22 @@ fn any_event() -> impl Strategy<Value = Event> {
                 evidence: evidence(outcome),
                 reused: flag,
             }),
-            10 => script.land(id, 'c'),
+            10 => script.queue(QueueEvent::Landed {
+                from: oid('4'),
+                to: oid('c'),
+                units: vec![LandedUnit {
+                    unit: unit(),
+                    commit: oid('c'),
+                    unverified: false,
+                }],
+                evidence: Some(evidence(CheckOutcome::Passed)),
+            }),
+            19 => script.queue(QueueEvent::LandIntended {
+                commit: oid('c'),
+                from: oid('4'),
+                tree: oid('e'),
+                checkout: None,
+            }),
             11 => script.evict(id, "why"),
             12 => script.queue(QueueEvent::TargetMoved {
                 from: oid('4'),
@@ -584,9 +628,7 @@ proptest! {
             let found = view.units.iter().filter(|unit| unit.state == *state).count();
             assert_eq!(found as u32, view.counts.of(*state), "{state:?}");
         }
-        let queued = view.units.iter().filter(|unit| unit.queue.is_some()).count();
-        assert_eq!(queued, view.queue_length());
-        assert_eq!(view.queue_positions().len(), queued);
+        assert_eq!(view.queue_places().len(), view.queue_length());
         for unit in view.units.iter().filter(|unit| unit.state == UnitState::Ready) {
             assert!(unit.needs.iter().all(|id| view.unit(id).unwrap().state.is_done()));
         }

@@ -60,6 +60,7 @@ impl View {
                 if matches!(event, UnitEvent::UnitResolved { .. }) {
                     self.reopen();
                     self.units[place].charged = 0;
+                    self.queue.person_takes_over(&self.units[place].id);
                 }
                 // No attempt speaks for a stage that the checks or a person's repair stand in for.
                 for row in self.units[place]
@@ -96,13 +97,10 @@ impl View {
             UnitEvent::UnitRetried { .. } => {
                 self.reopen();
                 self.units[place].restart();
-                self.leave_line(place);
+                self.queue.person_takes_over(&self.units[place].id);
                 self.rest(place);
             }
-            UnitEvent::UnitDiscarded => {
-                self.leave_line(place);
-                self.end(record, place, UnitState::Cancelled);
-            }
+            UnitEvent::UnitDiscarded => self.end(record, place, UnitState::Cancelled),
         }
     }
 
@@ -151,7 +149,6 @@ impl View {
     }
 
     pub(super) fn evict(&mut self, record: &Record, place: usize, reason: Reason, sentence: &str) {
-        self.leave_line(place);
         self.units[place].reason = Some(reason);
         self.units[place].sentence = Some(sentence.to_owned());
         let state = if reason == Reason::Cancelled {
