@@ -122,7 +122,7 @@ complete -c pipeline -n "__fish_pipeline_using_subcommand logs" -l color -d 'Whe
 always\t'Always'
 never\t'Never'"
 complete -c pipeline -n "__fish_pipeline_using_subcommand logs" -l failed -d 'Only attempts that failed'
-complete -c pipeline -n "__fish_pipeline_using_subcommand logs" -s f -l follow -d 'Go on printing while the attempt runs'
+complete -c pipeline -n "__fish_pipeline_using_subcommand logs" -s f -l follow -d 'Go on printing what the attempts write, one after another, until the unit or the engine has ended'
 complete -c pipeline -n "__fish_pipeline_using_subcommand logs" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pipeline -n "__fish_pipeline_using_subcommand logs" -s V -l version -d 'Print version'
 complete -c pipeline -n "__fish_pipeline_using_subcommand show" -l run -d 'The run, by name or id [default: the latest]' -r

@@ -1,14 +1,13 @@
 //! `pipeline logs UNIT[/STAGE]`: the output of a unit's attempts.
 
-use std::io::Read;
 use std::path::PathBuf;
 
 use super::RunChoice;
-use super::context::{Context, Reading, print, println, tell, write_out};
+use super::context::{Context, print, println, tell};
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::event::{CheckOutcome, Event, Job, Outcome, Output, QueueEvent, Record, UnitEvent, VerifyPurpose};
-use crate::id::{AttemptKey, UnitId};
+use crate::id::{AttemptKey, RunId, UnitId};
 use crate::report::text::sanitize;
 
 #[derive(Debug, clap::Args)]
@@ -22,7 +21,7 @@ pub(super) struct Args {
     /// Only attempts that failed
     #[arg(long)]
     failed: bool,
-    /// Go on printing while the attempt runs
+    /// Go on printing what the attempts write, one after another, until the unit or the engine has ended
     #[arg(short, long)]
     follow: bool,
     #[command(flatten)]
@@ -30,12 +29,12 @@ pub(super) struct Args {
 }
 
 /// One attempt as the journal tells it.
-struct Told {
-    key: AttemptKey,
-    fence: u64,
-    running: bool,
+pub(super) struct Told {
+    pub(super) key: AttemptKey,
+    pub(super) fence: u64,
+    pub(super) running: bool,
     failed: bool,
-    outcome: String,
+    pub(super) outcome: String,
 }
 
 pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
@@ -50,6 +49,9 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
             && args.attempt.is_none_or(|attempt| told.key.attempt == attempt)
             && (!args.failed || told.failed)
     };
+    if args.follow {
+        return super::follow::perform(context, &reading.run, &id, &wanted);
+    }
     let all = attempts(&reading.records, &id);
     let chosen: Vec<&Told> = all.iter().filter(|told| wanted(told)).collect();
     if chosen.is_empty() {
@@ -62,22 +64,17 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
     }
     for told in &chosen {
         println(&format!("── {} · {}", told.key, told.outcome));
-        print_log(&log_of(context, &reading, &told.key));
-    }
-    if args.follow
-        && let Some(last) = chosen.last().filter(|told| told.running)
-    {
-        follow(context, &reading, last)?;
+        print_log(&log_of(context, &reading.run, &told.key));
     }
     Ok(Exit::Done)
 }
 
-fn log_of(context: &Context, reading: &Reading, key: &AttemptKey) -> PathBuf {
-    crate::workspace::log_path(&context.home.logs(&reading.run), key)
+pub(super) fn log_of(context: &Context, run: &RunId, key: &AttemptKey) -> PathBuf {
+    crate::workspace::log_path(&context.home.logs(run), key)
 }
 
 /// The attempts of a unit in the order of their starts, verifications included.
-fn attempts(records: &[Record], unit: &UnitId) -> Vec<Told> {
+pub(super) fn attempts(records: &[Record], unit: &UnitId) -> Vec<Told> {
     let mut all: Vec<Told> = Vec::new();
     let mut verified = std::collections::BTreeSet::new();
     let mut generation = 1;
@@ -203,32 +200,5 @@ fn with_newline(text: String) -> String {
         text
     } else {
         text + "\n"
-    }
-}
-
-/// Prints what an attempt writes until it ends.
-fn follow(context: &Context, reading: &Reading, told: &Told) -> Result<(), Failure> {
-    let path = log_of(context, reading, &told.key);
-    let Ok(mut file) = std::fs::File::open(&path) else {
-        return Ok(());
-    };
-    let mut seen = Vec::new();
-    let failed = |error: &std::io::Error| Failure::io("read", &path, error);
-    file.read_to_end(&mut seen).map_err(|error| failed(&error))?;
-    loop {
-        let mut more = Vec::new();
-        file.read_to_end(&mut more).map_err(|error| failed(&error))?;
-        if !write_out(&sanitize(&String::from_utf8_lossy(&more))) {
-            return Ok(());
-        }
-        let now = context.read(&reading.run)?;
-        let ended = now.records.iter().any(|record| {
-            matches!(&record.event, Event::Unit(scoped)
-                if matches!(&scoped.what, UnitEvent::AttemptEnded { fence, .. } if *fence == told.fence))
-        });
-        if ended && more.is_empty() {
-            return Ok(());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(200));
     }
 }
