@@ -61,6 +61,9 @@ _pipeline() {
             pipeline,plan)
                 cmd="pipeline__subcmd__plan"
                 ;;
+            pipeline,queue)
+                cmd="pipeline__subcmd__queue"
+                ;;
             pipeline,reject)
                 cmd="pipeline__subcmd__reject"
                 ;;
@@ -133,6 +136,9 @@ _pipeline() {
             pipeline__subcmd__help,plan)
                 cmd="pipeline__subcmd__help__subcmd__plan"
                 ;;
+            pipeline__subcmd__help,queue)
+                cmd="pipeline__subcmd__help__subcmd__queue"
+                ;;
             pipeline__subcmd__help,reject)
                 cmd="pipeline__subcmd__help__subcmd__reject"
                 ;;
@@ -167,7 +173,7 @@ _pipeline() {
 
     case "${cmd}" in
         pipeline)
-            opts="-h -V --color --help --version init validate schema explain plan graph run runs status logs show diff evicted resolve retry discard approve reject clean doctor demo completions __supervise help"
+            opts="-h -V --color --help --version init validate schema explain plan graph run runs status queue logs show diff evicted resolve retry discard approve reject clean doctor demo completions __supervise help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -407,7 +413,7 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__help)
-            opts="init validate schema explain plan graph run runs status logs show diff evicted resolve retry discard approve reject clean doctor demo completions __supervise help"
+            opts="init validate schema explain plan graph run runs status queue logs show diff evicted resolve retry discard approve reject clean doctor demo completions __supervise help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -630,6 +636,20 @@ _pipeline() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pipeline__subcmd__help__subcmd__queue)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pipeline__subcmd__help__subcmd__reject)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -807,6 +827,28 @@ _pipeline() {
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__queue)
+            opts="-h -V --run --json --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0

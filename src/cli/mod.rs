@@ -20,6 +20,7 @@ mod graph;
 mod init;
 mod logs;
 mod plan;
+mod queue;
 mod resolve;
 mod restore;
 mod retry;
@@ -91,6 +92,8 @@ enum Verb {
     Runs(runs::Args),
     /// Show where every unit is
     Status(status::Args),
+    /// Show the merge queue, or change it by hand
+    Queue(queue::Args),
     /// Print the output of a unit's attempts
     Logs(logs::Args),
     /// Show everything about a unit
@@ -195,6 +198,7 @@ fn perform(cli: Cli) -> Result<Exit, Failure> {
         Verb::Run(args) => run::perform(&here()?, &args, screen(args.json)),
         Verb::Runs(args) => runs::perform(&here()?, screen(args.json)),
         Verb::Status(args) => status::perform(&here()?, &args, screen(args.json)),
+        Verb::Queue(args) => queue::perform(&here()?, &args, screen(args.json)),
         Verb::Logs(args) => logs::perform(&here()?, &args),
         Verb::Show(args) => show::perform(&here()?, &args, screen(args.json)),
         Verb::Diff(args) => diff::perform(&here()?, &args),

@@ -268,7 +268,12 @@ impl Inner {
         let places = self.view.queue_places();
         for unit in &self.view.units {
             if unit.state == UnitState::Gated {
-                let why = unit.gates.iter().map(gate_sentence).collect::<Vec<_>>().join(" ");
+                let why = unit
+                    .gates
+                    .iter()
+                    .map(Gate::sentence)
+                    .collect::<Vec<_>>()
+                    .join(" ");
                 lines.push(format!("`{}` waits for you. {why}", unit.id));
                 lines.push(format!(
                     "  pipeline diff {0}; pipeline approve {0}, or pipeline reject {0} -m WHY",
@@ -304,16 +309,5 @@ fn may_evict(event: &Event) -> bool {
         Event::Unit(scoped) => matches!(scoped.what, UnitEvent::UnitEvicted { .. }),
         Event::Queue(event) => matches!(event, QueueEvent::EntryLeft { .. }),
         Event::Run(event) => matches!(event, RunEvent::EngineStarted { .. }),
-    }
-}
-
-fn gate_sentence(gate: &Gate) -> String {
-    match gate {
-        Gate::Approval { stage } => format!("Stage `{stage}` is yours to decide."),
-        Gate::Guard { hits } => hits
-            .iter()
-            .map(|hit| hit.sentence.as_str())
-            .collect::<Vec<_>>()
-            .join(" "),
     }
 }

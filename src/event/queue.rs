@@ -311,6 +311,24 @@ pub enum Hold {
 }
 
 impl Hold {
+    /// A stable word for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TargetDirty { .. } => Reason::TargetDirty.code(),
+            Self::BaseRed { .. } => Reason::BaseRed.code(),
+            Self::ConflictAhead { .. } => Reason::ConflictAhead.code(),
+        }
+    }
+
+    /// What a person can do about it; `file` is the pipeline file of the run.
+    pub fn remedy(&self, file: &str) -> String {
+        match self {
+            Self::TargetDirty { .. } => format!("{} (`pipeline run {file}`)", Reason::TargetDirty.remedy()),
+            Self::BaseRed { .. } => format!("{} (`pipeline run {file}`)", Reason::BaseRed.remedy()),
+            Self::ConflictAhead { .. } => Reason::ConflictAhead.remedy().to_owned(),
+        }
+    }
+
     /// What the entry waits for, as a sentence.
     pub fn sentence(&self) -> String {
         match self {

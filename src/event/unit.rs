@@ -385,6 +385,19 @@ pub enum Gate {
     },
 }
 
+impl Gate {
+    /// What a person has to decide, as a sentence.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Approval { stage } => format!("Stage `{stage}` is yours to decide."),
+            Self::Guard { hits } => {
+                let hits: Vec<&str> = hits.iter().map(|hit| hit.sentence.as_str()).collect();
+                hits.join(" ")
+            }
+        }
+    }
+}
+
 /// What an attempt used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {

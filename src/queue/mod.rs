@@ -82,6 +82,7 @@ mod candidates;
 mod decide;
 mod obstacle;
 pub mod order;
+mod places;
 mod proof;
 mod state;
 mod table;

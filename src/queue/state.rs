@@ -179,6 +179,8 @@ pub struct EntryView {
     pub generation: u32,
     /// The commit it became, while that counts.
     pub candidate: Option<Oid>,
+    /// Which of the candidates it is in, the first to land first; those of a batch share one.
+    pub chain_place: Option<usize>,
     /// What it has been charged, over all generations.
     pub charged: u32,
 }
@@ -322,6 +324,7 @@ impl State {
             status: self.status(&rank.unit, entry, built),
             generation: entry.generation,
             candidate: member.map(|member| member.commit.clone()),
+            chain_place: self.chain.iter().position(|built| built.holds(&rank.unit)),
             charged: self.charged(&rank.unit),
         }
     }

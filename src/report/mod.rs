@@ -6,6 +6,7 @@
 pub mod bundle;
 pub mod line;
 pub mod live;
+pub mod queue;
 pub mod table;
 pub mod text;
 

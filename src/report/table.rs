@@ -17,7 +17,7 @@ use crate::view::{
 const CELL_CHARS_MAX: usize = 120;
 
 /// Rows of cells with each column as wide as its widest cell; the last column is not padded.
-fn grid(rows: &[Vec<String>]) -> String {
+pub(super) fn grid(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));

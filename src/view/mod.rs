@@ -6,20 +6,25 @@
 //! time in the things the event names, never in the number of units. No order of events makes it panic: what
 //! names an unknown unit or fence is ignored.
 
+mod forecast;
 mod json;
 mod model;
 mod queue;
+mod standing;
 mod unit;
 mod worked;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub use forecast::{History, forecast};
 pub use json::outcome_word;
 pub use model::{
     AttemptView, CheckView, Counts, FindingState, FindingView, RunState, RunView, StageRow, StageState,
     Tokens, UnitState, UnitView,
 };
 pub use worked::{Worked, elapsed_ms};
+
+pub use standing::{Standing, Waited};
 
 use crate::event::{Event, Outcome, Record, RunEvent, StopCause};
 use crate::id::UnitId;

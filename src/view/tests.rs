@@ -1,5 +1,6 @@
 //! The scripted run that the view and its renderers are tested with.
 
+mod forecast;
 mod rules;
 
 use std::collections::BTreeMap;

@@ -18,6 +18,7 @@ mod landing;
 mod matrix;
 mod people;
 mod process;
+mod queue_verbs;
 mod rebuild;
 mod sweep;
 mod tally;

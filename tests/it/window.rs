@@ -28,7 +28,7 @@ for name in $2; do ! [ -e "$name.txt" ]; done
 "#;
 
 /// A repository with units of these names, which join the queue in this order, and one of them bad.
-fn ready(queue: &str, names: &str, bad: &str) -> World {
+pub(crate) fn ready(queue: &str, names: &str, bad: &str) -> World {
     let mut world = World::new();
     world.write("agents/author.sh", AUTHOR);
     world.write("agents/gate.sh", GATE);
@@ -56,7 +56,7 @@ fn ready(queue: &str, names: &str, bad: &str) -> World {
 }
 
 /// Runs until every unit is in line, each only when the one before it is.
-fn queue_all(world: &World, names: &str) -> Child {
+pub(crate) fn queue_all(world: &World, names: &str) -> Child {
     let engine = world.start(&["run", "rfc.yaml"]);
     for name in names.chars() {
         world.wait_until("it is in line", || {
@@ -67,11 +67,11 @@ fn queue_all(world: &World, names: &str) -> Child {
     engine
 }
 
-fn touch(world: &World, name: &str) {
+pub(crate) fn touch(world: &World, name: &str) {
     std::fs::write(world.base().join("count").join(name), "").unwrap();
 }
 
-fn exists(world: &World, name: &str) -> bool {
+pub(crate) fn exists(world: &World, name: &str) -> bool {
     world.base().join("count").join(name).exists()
 }
 

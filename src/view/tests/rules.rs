@@ -249,7 +249,7 @@ fn entry(script: &Script, id: &str) -> EntryView {
 }
 
 /// `lexer`, `cache` on it and `docs` on that, all verifying.
-fn side_by_side() -> Script {
+pub(super) fn side_by_side() -> Script {
     let mut script = Script::new();
     script.begin();
     for (id, place, base, commit, fence) in [
@@ -275,7 +275,7 @@ fn queue_states(script: &Script) -> Vec<&'static str> {
     ["lexer", "cache", "docs"].iter().map(state).collect()
 }
 
-fn verified(fence: u64, outcome: CheckOutcome) -> QueueEvent {
+pub(super) fn verified(fence: u64, outcome: CheckOutcome) -> QueueEvent {
     QueueEvent::VerifyEnded {
         fence,
         evidence: evidence(outcome),

@@ -1,0 +1,50 @@
+//! Who stands where in line, for those that look on.
+
+use crate::id::UnitId;
+
+use super::state::State;
+
+impl State {
+    /// How many candidates may be verified side by side now.
+    pub fn width(&self) -> usize {
+        self.window.width()
+    }
+
+    /// How many units go into the next candidate.
+    pub fn batch_size(&self) -> usize {
+        self.batch.size() as usize
+    }
+
+    /// Whom a unit's candidate contains that has not landed, in the order in which they land.
+    pub fn unlanded_below(&self, unit: &UnitId) -> Vec<UnitId> {
+        let Some(mut built) = self.candidate_of(unit) else {
+            return Vec::new();
+        };
+        let mut below: Vec<UnitId> = Vec::new();
+        // Bases lead down the chain, so this ends at the target.
+        while let Some(under) = self
+            .chain
+            .iter()
+            .find(|other| other.candidate.commit == built.candidate.base)
+        {
+            below.extend(
+                under
+                    .candidate
+                    .units
+                    .iter()
+                    .rev()
+                    .map(|member| member.unit.clone()),
+            );
+            built = under;
+        }
+        below.reverse();
+        below
+    }
+
+    /// Who is served right before a unit.
+    pub fn just_ahead(&self, unit: &UnitId) -> Option<UnitId> {
+        let entries = self.entries();
+        let place = entries.iter().position(|entry| entry.unit == *unit)?;
+        Some(entries.get(place.checked_sub(1)?)?.unit.clone())
+    }
+}

@@ -1,0 +1,148 @@
+//! What `pipeline queue` prints: the line with positions, states, reasons and when each may land.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::LineStyle;
+use super::table::grid;
+use super::text::{duration, one_line};
+use crate::id::UnitId;
+use crate::queue::EntryView;
+use crate::view::{RunState, Standing, View};
+
+/// Longest sentence in a cell, in characters.
+const CELL_CHARS_MAX: usize = 120;
+
+/// When entries may land, and what that is judged by.
+#[derive(Debug, Clone, Default)]
+pub struct Forecast {
+    /// In how many milliseconds each may land; `None` where nothing can be said.
+    pub lands_in_ms: BTreeMap<UnitId, Option<u64>>,
+    /// How many verifications of the past it is judged by.
+    pub verifications: usize,
+    /// How long such a one takes; `None` without any.
+    pub median_ms: Option<u64>,
+    /// The run they are of, where it is an earlier one.
+    pub of_run: Option<String>,
+}
+
+impl Forecast {
+    fn of(&self, entry: &EntryView) -> Option<u64> {
+        self.lands_in_ms.get(&entry.unit).copied().flatten()
+    }
+}
+
+/// The queue as a table.
+pub fn table(view: &View, forecast: &Forecast, style: LineStyle) -> String {
+    let run = &view.run;
+    let id = run.id.as_ref().map_or("r-?", |id| id.as_str());
+    let mut out = format!(
+        "{id} {} {} {} {}\n\n",
+        style.arrow(),
+        one_line(&run.target, CELL_CHARS_MAX),
+        style.dot(),
+        run.state.as_str()
+    );
+    let entries = view.queue().entries();
+    if entries.is_empty() {
+        out.push_str("The queue is empty: nothing waits to land.\n");
+    } else {
+        let mut rows = vec![["#", "UNIT", "STATE", "ETA", "WHY"].map(str::to_owned).to_vec()];
+        for entry in &entries {
+            let standing = view.standing_of_entry(entry);
+            rows.push(vec![
+                entry.position.to_string(),
+                entry.unit.to_string(),
+                state_cell(entry, &standing),
+                forecast.of(entry).map_or_else(|| "unknown".to_owned(), duration),
+                one_line(&standing.sentence, CELL_CHARS_MAX),
+            ]);
+        }
+        out.push_str(&grid(&rows));
+        let _ = write!(out, "\n{}\n", judged_by(view, forecast));
+    }
+    if run.state != RunState::Running && !view.is_settled() {
+        let file = one_line(&run.file, CELL_CHARS_MAX);
+        let _ = writeln!(out, "No engine runs. Next: pipeline run {file}");
+    }
+    out
+}
+
+/// The state, and where it is held what for: `held (base_red)`.
+fn state_cell(entry: &EntryView, standing: &Standing) -> String {
+    let state = entry.status.as_str();
+    if standing.code == state {
+        state.to_owned()
+    } else {
+        format!("{state} ({})", standing.code)
+    }
+}
+
+fn judged_by(view: &View, forecast: &Forecast) -> String {
+    let Some(median) = forecast.median_ms else {
+        return "ETA unknown: no verification has passed yet, in this run or an earlier one.".to_owned();
+    };
+    let whose = forecast
+        .of_run
+        .as_ref()
+        .map_or_else(String::new, |run| format!(" of run {run}"));
+    format!(
+        "ETA from now on while an engine runs: a verification takes {} (median of {} that passed{whose}), {} side by side.",
+        duration(median),
+        forecast.verifications,
+        view.queue().width()
+    )
+}
+
+/// The object that `queue --json` prints.
+pub fn to_json(view: &View, forecast: &Forecast) -> Value {
+    let entries: Vec<Value> = view
+        .queue()
+        .entries()
+        .iter()
+        .map(|entry| {
+            let standing = view.standing_of_entry(entry);
+            json!({
+                "unit": entry.unit,
+                "position": entry.position,
+                "state": entry.status.as_str(),
+                "generation": entry.generation,
+                "candidate": entry.candidate,
+                "charged": entry.charged,
+                "standing": standing_json(&standing),
+                "eta_ms": forecast.of(entry),
+            })
+        })
+        .collect();
+    json!({
+        "schema": 1,
+        "run": view.run.id,
+        "target": view.run.target,
+        "state": view.run.state.as_str(),
+        "trouble": view.run.trouble,
+        "entries": entries,
+        "eta": {
+            "median_ms": forecast.median_ms,
+            "verifications": forecast.verifications,
+            "of_run": forecast.of_run,
+            "side_by_side": view.queue().width(),
+        },
+    })
+}
+
+/// Why a unit is where it is, as machines read it.
+pub fn standing_json(standing: &Standing) -> Value {
+    let waits_for: Vec<Value> = standing
+        .waits_for
+        .iter()
+        .map(|waited| json!({"kind": waited.kind(), "name": waited.name()}))
+        .collect();
+    json!({
+        "code": standing.code,
+        "sentence": standing.sentence,
+        "remedy": standing.remedy,
+        "waits_for": waits_for,
+    })
+}
