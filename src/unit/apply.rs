@@ -147,6 +147,15 @@ impl State {
             agent: agent.clone(),
             commit: commit.clone(),
         };
+        // A fix may have been skipped before the queue or an approver wanted it after all.
+        if let Job::Stage {
+            stage,
+            kind: StageKind::Fix,
+            ..
+        } = job
+        {
+            self.run_mut(stage).skipped = false;
+        }
         self.flight.insert(*fence, flight);
     }
 

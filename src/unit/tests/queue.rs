@@ -40,6 +40,16 @@ fn a_unit_sent_back_is_fixed_reviewed_and_approved_as_a_new_generation() {
 }
 
 #[test]
+fn a_fix_that_was_skipped_once_uses_up_its_attempts_when_the_queue_wants_it_after_all() {
+    let mut driver = queued();
+    driver.state.apply_queue(&sent_back()).unwrap();
+    for _ in 0..=driver.state.plan().limits.retries {
+        driver.fails("fix", Outcome::Crashed);
+    }
+    assert_eq!(driver.evicted(), Reason::AttemptsExhausted);
+}
+
+#[test]
 fn a_unit_sent_back_without_rounds_left_is_evicted_for_the_queues_reason() {
     let mut plan = plan(small());
     plan.limits.rounds = 0;
