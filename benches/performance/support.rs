@@ -227,6 +227,7 @@ pub(crate) fn repository(root: &Path, files: usize) -> Repository {
         path: PATH.into(),
         xdg_config_home: None,
         ssh_auth_sock: None,
+        proxies: Vec::new(),
     };
     Repository::discover(root, &user).expect("it was just made")
 }

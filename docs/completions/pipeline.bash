@@ -943,7 +943,7 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__run)
-            opts="-h -V --dry-run --fresh --target --parallel --budget-usd --time-limit --no-preflight --json --color --help --version"
+            opts="-h -V --dry-run --fresh --target --parallel --budget-usd --time-limit --no-preflight --no-fetch --json --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -101,6 +101,7 @@ never\t'Never'"
 complete -c pipeline -n "__fish_pipeline_using_subcommand run" -l dry-run -d 'Show what would be done, and start nothing'
 complete -c pipeline -n "__fish_pipeline_using_subcommand run" -l fresh -d 'Start over, even when the file\'s run is not finished'
 complete -c pipeline -n "__fish_pipeline_using_subcommand run" -l no-preflight -d 'Go on even when the checks fail on the target itself'
+complete -c pipeline -n "__fish_pipeline_using_subcommand run" -l no-fetch -d 'Take the target as it is here, without fetching its upstream'
 complete -c pipeline -n "__fish_pipeline_using_subcommand run" -l json -d 'Print one event a line as JSON'
 complete -c pipeline -n "__fish_pipeline_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pipeline -n "__fish_pipeline_using_subcommand run" -s V -l version -d 'Print version'

@@ -27,6 +27,29 @@ pub(super) enum Chosen {
     },
 }
 
+impl Chosen {
+    /// The run whose landing was cut off and must be settled first: a run that goes on does that by itself, unless the
+    /// target is moved before.
+    pub(super) fn cut_off(&self, moves_target: bool) -> Option<&Reading> {
+        match self {
+            Self::Finished(_) => None,
+            Self::Continue(reading) => {
+                Some(&**reading).filter(|reading| moves_target && reading.view.has_open_landing())
+            }
+            Self::Start { unsettled, .. } => unsettled.as_deref(),
+        }
+    }
+
+    /// What is to be worked on, if there is work.
+    pub(super) fn pipeline(&self) -> Option<&Pipeline> {
+        match self {
+            Self::Finished(_) => None,
+            Self::Continue(reading) => Some(&reading.frozen.pipeline),
+            Self::Start { frozen, .. } => Some(&frozen.pipeline),
+        }
+    }
+}
+
 pub(super) fn target_of(context: &Context, args: &Args, pipeline: &Pipeline) -> Result<String, Failure> {
     let named = args.target.clone().or_else(|| pipeline.target.clone());
     let target = match named {

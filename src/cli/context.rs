@@ -19,6 +19,17 @@ use crate::spec::{Pipeline, nearest};
 use crate::store::{self, Home};
 use crate::view::View;
 
+/// Variables that say through which proxies other hosts are reached.
+const PROXIES: &[&str] = &[
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
+
 /// Most bytes of a pipeline file.
 const FILE_BYTES_MAX: u64 = 8 << 20;
 
@@ -118,6 +129,10 @@ impl Environment {
             path: self.var("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin").into(),
             xdg_config_home: self.var("XDG_CONFIG_HOME").map(PathBuf::from),
             ssh_auth_sock: self.var("SSH_AUTH_SOCK").map(str::to_owned),
+            proxies: PROXIES
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), self.var(name)?.to_owned())))
+                .collect(),
         }
     }
 

@@ -14,6 +14,7 @@ mod evicted;
 pub mod exit;
 mod expire;
 pub mod failure;
+mod fetch;
 mod follow;
 mod gate;
 mod graph;

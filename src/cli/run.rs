@@ -50,6 +50,9 @@ pub(super) struct Args {
     /// Go on even when the checks fail on the target itself
     #[arg(long)]
     pub(super) no_preflight: bool,
+    /// Take the target as it is here, without fetching its upstream
+    #[arg(long)]
+    pub(super) no_fetch: bool,
     /// Print one event a line as JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -68,6 +71,7 @@ impl Args {
             budget_usd: None,
             time_limit: None,
             no_preflight: false,
+            no_fetch: false,
             json: false,
         }
     }
@@ -85,10 +89,24 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
     let loaded = load_file(&context.environment, Some(&context.repository), &args.file)?;
     let frozen = require_valid(loaded, &args.file)?;
     let target = target_of(context, args, &frozen.pipeline)?;
-    refuse_filters(&context.repository, &target)?;
-    refuse_uncommitted_agents(&context.repository, &frozen.pipeline, &target)?;
     let mut store = open_store(context, "run")?;
-    match choose_run(context, args, frozen, &target)? {
+    super::fetch::finish(context)?;
+    let chosen = choose_run(context, args, frozen, &target)?;
+    let upstream = match chosen.pipeline() {
+        Some(_) if !args.no_fetch => context.repository.upstream_of(&target)?,
+        Some(_) | None => None,
+    };
+    if let Some(cut_off) = chosen.cut_off(upstream.is_some()) {
+        store = settle_landing(context, store, cut_off)?;
+    }
+    if let Some(upstream) = upstream {
+        super::fetch::bring_target(context, &target, &upstream)?;
+    }
+    if let Some(pipeline) = chosen.pipeline() {
+        refuse_filters(&context.repository, &target)?;
+        refuse_uncommitted_agents(&context.repository, pipeline, &target)?;
+    }
+    match chosen {
         Chosen::Finished(reading) => {
             // The engine that finished it may have been killed on its way out.
             end_orphans(context)?;
@@ -96,14 +114,7 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
             Ok(tell_finished(&reading))
         }
         Chosen::Continue(reading) => drive(context, args, screen, store, reading.run, &reading.frozen),
-        Chosen::Start {
-            frozen,
-            kept,
-            unsettled,
-        } => {
-            if let Some(earlier) = unsettled {
-                store = settle_landing(context, store, &earlier)?;
-            }
+        Chosen::Start { frozen, kept, .. } => {
             let run = start(context, &mut store, &frozen, &target, kept)?;
             drive(context, args, screen, store, run, &frozen)
         }

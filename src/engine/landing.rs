@@ -4,7 +4,7 @@
 //! compare-and-swap, write the landing down, bring the checkout's files along. The order is the crash-safety: an
 //! intent without an outcome is settled by looking at the target (see [`super::recovery`]).
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::dispatch::blocking;
 use super::{Engine, EngineError};
@@ -186,23 +186,14 @@ impl Engine {
     pub(super) async fn look_at_checkout(&self, from: &Oid, to: &Oid) -> Result<Look, EngineError> {
         let repository = self.tools.repository.clone();
         let (target, from, to) = (self.target().to_owned(), from.clone(), to.clone());
-        Ok(blocking(move || -> Result<Look, crate::git::Error> {
-            let Some(checkout) = repository.checkout_of(&target)? else {
-                return Ok(Look::default());
-            };
-            // Once the target has moved, the checkout must follow: better to wait before.
-            repository.wait_for_index(&checkout, PATIENCE)?;
-            let paths = repository.obstacles_in_checkout(&checkout, &from, &to)?;
-            let refusal = (!paths.is_empty()).then(|| LandRefusal::TargetDirty {
+        let way = blocking(move || repository.way_in_checkout(&target, &from, &to, PATIENCE)).await??;
+        Ok(way.map_or_else(Look::default, |(checkout, paths)| Look {
+            refusal: (!paths.is_empty()).then(|| LandRefusal::TargetDirty {
                 checkout: checkout.display().to_string(),
                 paths,
-            });
-            Ok(Look {
-                checkout: Some(checkout),
-                refusal,
-            })
-        })
-        .await??)
+            }),
+            checkout: Some(checkout),
+        }))
     }
 
     /// Brings the files of the checkout that has the target along.
@@ -216,29 +207,13 @@ impl Engine {
         let repository = self.tools.repository.clone();
         let target = self.target().to_owned();
         let (old, new) = (from.clone(), to.clone());
-        let left = blocking(move || follow_in(&repository, &target, &checkout, &old, &new)).await??;
+        let left =
+            blocking(move || repository.follow_where_it_is(&target, &checkout, (&old, &new), PATIENCE))
+                .await??;
         self.record(&[Event::Queue(QueueEvent::CheckoutFollowed {
             to: to.clone(),
             left,
         })])
-    }
-}
-
-/// Brings the files along where the checkout still has the target: one that is gone, or is on another branch by
-/// now, is none of ours. Returns the paths that were left because they are a person's.
-fn follow_in(
-    repository: &crate::git::Repository,
-    target: &str,
-    checkout: &Path,
-    from: &Oid,
-    to: &Oid,
-) -> Result<Vec<String>, crate::git::Error> {
-    match repository.checkout_of(target)? {
-        Some(found) if found == checkout => {
-            repository.wait_for_index(checkout, PATIENCE)?;
-            repository.follow_in_checkout(checkout, from, to)
-        }
-        Some(_) | None => Ok(Vec::new()),
     }
 }
 

@@ -8,6 +8,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::checkout::{Landscape, OnDisk, PathState};
 use super::invoke::nul_ended;
@@ -53,6 +54,47 @@ impl Repository {
         let refresh = self.personal(checkout).args(["update-index", "-q", "--refresh"]);
         self.invoker().run(&refresh)?;
         Ok(left)
+    }
+
+    /// The checkout that has a branch, with the paths on which a person's work is in the way of bringing it from `from`
+    /// to `to`. Another git there is waited for first, since the checkout must follow once the branch has moved.
+    ///
+    /// # Errors
+    /// When git fails, and [`Error::IndexLocked`] after `patience`.
+    pub fn way_in_checkout(
+        &self,
+        branch: &str,
+        from: &Oid,
+        to: &Oid,
+        patience: Duration,
+    ) -> Result<Option<(PathBuf, Vec<String>)>> {
+        let Some(checkout) = self.checkout_of(branch)? else {
+            return Ok(None);
+        };
+        self.wait_for_index(&checkout, patience)?;
+        let paths = self.obstacles_in_checkout(&checkout, from, to)?;
+        Ok(Some((checkout, paths)))
+    }
+
+    /// Brings the files along where `checkout` still has the branch: one that is gone, or is on another branch by now,
+    /// is none of ours. Returns the paths that were left because they are a person's.
+    ///
+    /// # Errors
+    /// As [`Repository::follow_in_checkout`], and [`Error::IndexLocked`] after `patience`.
+    pub fn follow_where_it_is(
+        &self,
+        branch: &str,
+        checkout: &Path,
+        (from, to): (&Oid, &Oid),
+        patience: Duration,
+    ) -> Result<Vec<String>> {
+        match self.checkout_of(branch)? {
+            Some(found) if found == checkout => {
+                self.wait_for_index(checkout, patience)?;
+                self.follow_in_checkout(checkout, from, to)
+            }
+            Some(_) | None => Ok(Vec::new()),
+        }
     }
 
     /// Writes the new files as the person's settings want them, in a directory of their own.

@@ -4,6 +4,7 @@
 //! program: overrides go by `GIT_CONFIG_COUNT`, which beats every file. Arguments that come from elsewhere follow
 //! `--end-of-options` or go by standard input.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub struct UserEnvironment {
     pub xdg_config_home: Option<PathBuf>,
     /// `SSH_AUTH_SOCK`.
     pub ssh_auth_sock: Option<String>,
+    /// The variables that name proxies, with their values; for commands that go to another repository.
+    pub proxies: Vec<(String, String)>,
 }
 
 /// Keys that are set in every call.
@@ -89,6 +92,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
 const WRITING: &[(&str, &str, &str)] = &[
     ("checkout-index", "", "git.checkout-index"),
     ("config", "true", "git.config"),
+    ("fetch", "", "git.fetch"),
     ("hash-object", "-w", "git.hash-object"),
     ("merge-tree", "", "git.merge-tree"),
     ("read-tree", "", "git.read-tree"),
@@ -130,8 +134,9 @@ pub(super) struct Call {
     cwd: PathBuf,
     whose: Whose,
     env: Vec<(OsString, OsString)>,
-    config: Vec<(&'static str, OsString)>,
+    config: Vec<(Cow<'static, str>, OsString)>,
     stdin: Vec<u8>,
+    timeout: Duration,
     output_bytes_max: usize,
     attributes_from: Option<String>,
 }
@@ -145,6 +150,7 @@ impl Call {
             env: Vec::new(),
             config: Vec::new(),
             stdin: Vec::new(),
+            timeout: TIMEOUT,
             output_bytes_max: OUTPUT_BYTES_MAX,
             attributes_from: None,
         }
@@ -170,14 +176,20 @@ impl Call {
     }
 
     /// Sets a configuration key above all files.
-    pub(super) fn config(mut self, key: &'static str, value: impl AsRef<OsStr>) -> Self {
-        self.config.push((key, value.as_ref().to_owned()));
+    pub(super) fn config(mut self, key: impl Into<Cow<'static, str>>, value: impl AsRef<OsStr>) -> Self {
+        self.config.push((key.into(), value.as_ref().to_owned()));
         self
     }
 
     /// What it reads.
     pub(super) fn stdin(mut self, bytes: Vec<u8>) -> Self {
         self.stdin = bytes;
+        self
+    }
+
+    /// Ends it after this long.
+    pub(super) fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
@@ -251,7 +263,7 @@ impl Invoker {
             cwd: call.cwd.clone(),
             env: self.environment(call),
             stdin: call.stdin.clone(),
-            timeout: TIMEOUT,
+            timeout: call.timeout,
             output_bytes_max: call.output_bytes_max,
         })
         .map_err(|source| Error::Run {
@@ -329,15 +341,21 @@ impl Invoker {
                 env.extend(socket.map(|path| ("SSH_AUTH_SOCK".into(), path.into())));
             }
         }
-        let fixed = CONFIG.iter().map(|(key, value)| (*key, OsString::from(value)));
-        let attributes = (call.whose == Whose::Nobody).then(|| ("core.attributesFile", "/dev/null".into()));
+        let fixed = CONFIG
+            .iter()
+            .map(|(key, value)| (Cow::Borrowed(*key), OsString::from(value)));
+        let attributes =
+            (call.whose == Whose::Nobody).then(|| (Cow::Borrowed("core.attributesFile"), "/dev/null".into()));
         let all: Vec<_> = fixed
             .chain(attributes)
             .chain(call.config.iter().cloned())
             .collect();
         env.push(("GIT_CONFIG_COUNT".into(), all.len().to_string().into()));
         for (place, (key, value)) in all.into_iter().enumerate() {
-            env.push((format!("GIT_CONFIG_KEY_{place}").into(), key.into()));
+            env.push((
+                format!("GIT_CONFIG_KEY_{place}").into(),
+                OsString::from(key.into_owned()),
+            ));
             env.push((format!("GIT_CONFIG_VALUE_{place}").into(), value));
         }
         env.extend(call.env.iter().cloned());

@@ -11,7 +11,8 @@
 //!   files. Hooks and helpers are off here too.
 //!
 //! **Architecture Invariant:** a ref outside `refs/pipeline/` and `refs/heads/pipeline/` is written only by
-//! [`Repository::move_target`], which demands the proof that [`Repository::lock_target`] alone hands out.
+//! [`Repository::move_target`], which demands the proof that [`Repository::lock_target`] alone hands out; a fetch
+//! writes the tracking branch of the target's upstream besides.
 //!
 //! Locks, both in `<common>/pipeline/`: `worktrees.lock` is waited for, held while a worktree is registered or
 //! removed; `target-<hash>.lock` is tried, held as long as a [`TargetLock`] lives. Neither is held while the other
@@ -21,6 +22,7 @@
 mod checkout;
 mod diff;
 mod follow;
+mod forward;
 mod inspect;
 mod integrate;
 mod invoke;
@@ -34,9 +36,11 @@ mod repository;
 mod resolve;
 mod scratch;
 mod snapshot;
+mod upstream;
 mod worktree;
 
 pub use diff::{ChangeStatus, ChangedFile, FileStat, Patch};
+pub use forward::Forwarded;
 pub use inspect::WithTrailers;
 pub use integrate::{ConflictGraph, IntegrateUnit, Integration};
 pub use invoke::UserEnvironment;
@@ -46,6 +50,7 @@ pub use record::RecordText;
 pub use repository::{Identity, Repository};
 pub use scratch::create_repository;
 pub use snapshot::{Refusal, SnapshotLimits, Taken};
+pub use upstream::{Fetched, Upstream};
 pub use worktree::WorktreeInfo;
 
 use std::path::PathBuf;

@@ -48,6 +48,7 @@ impl TestRepo {
             path: "/usr/local/bin:/usr/bin:/bin".into(),
             xdg_config_home: None,
             ssh_auth_sock: None,
+            proxies: Vec::new(),
         }
     }
 

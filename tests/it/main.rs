@@ -11,6 +11,7 @@ mod blame;
 mod crash;
 mod doctor;
 mod exclusive;
+mod fetch;
 mod follow;
 mod generated;
 mod kills;

@@ -178,6 +178,7 @@ fn open(main: &Path) -> Repository {
         path,
         xdg_config_home: None,
         ssh_auth_sock: None,
+        proxies: Vec::new(),
     };
     Repository::discover(main, &user).unwrap()
 }

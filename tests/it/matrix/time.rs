@@ -75,6 +75,7 @@ fn tools(world: &World, home: &Home, run: &RunId, clock: Arc<JumpingClock>) -> T
         path: path.clone().into(),
         xdg_config_home: None,
         ssh_auth_sock: None,
+        proxies: Vec::new(),
     };
     let repository = Repository::discover(&world.repo, &user).unwrap();
     let mut roots = std::fs::read_dir(world.base().join("state/pipeline")).unwrap();
