@@ -16,8 +16,8 @@ use crate::id::Oid;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a fetch found, until it is read.
 const FETCHED: &str = "refs/pipeline/fetched";
-/// Ways to another repository; anything else would start a program of somebody's choice.
-const PROTOCOLS: &str = "file:git:http:https:ssh";
+/// Ways to another repository. Others start a program that the configuration names: `ext`, or the proxy of `git`.
+const PROTOCOLS: &str = "file:http:https:ssh";
 /// Tracking branches are below this; a person's refspec may lead elsewhere, where nothing is written.
 const TRACKING: &str = "refs/remotes/";
 
