@@ -29,6 +29,7 @@ mod invoke;
 mod land;
 mod loose;
 mod objects;
+mod preserve;
 mod private;
 mod record;
 mod refs;
@@ -45,6 +46,7 @@ pub use inspect::WithTrailers;
 pub use integrate::{ConflictGraph, IntegrateUnit, Integration};
 pub use invoke::UserEnvironment;
 pub use land::{Moved, TargetLock};
+pub use preserve::{Preservation, Preserved};
 pub use private::View;
 pub use record::RecordText;
 pub use repository::{Identity, Repository};
@@ -231,6 +233,8 @@ mod tests_differential;
 mod tests_integrate;
 #[cfg(test)]
 mod tests_land;
+#[cfg(test)]
+mod tests_preserve;
 #[cfg(test)]
 mod tests_repository;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::id::Oid;
 use crate::spec::Strategy;
 
 /// splitmix64.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
@@ -23,17 +23,17 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub(super) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).unwrap()
     }
 
-    fn of<'a, T>(&mut self, among: &'a [T]) -> &'a T {
+    pub(super) fn of<'a, T>(&mut self, among: &'a [T]) -> &'a T {
         &among[self.below(among.len())]
     }
 }
 
 /// The files of a commit: mode and content; of a submodule, its commit.
-type Files = BTreeMap<String, (u32, Vec<u8>)>;
+pub(super) type Files = BTreeMap<String, (u32, Vec<u8>)>;
 
 fn text(path: &str) -> Vec<u8> {
     let lines = (0..24).map(|line| format!("line {line} of {path}\n"));
@@ -134,26 +134,26 @@ fn change(files: &mut Files, dice: &mut Dice) {
 }
 
 /// A repository in which histories are made without a process.
-struct Histories {
-    repo: TestRepo,
-    raw: git2::Repository,
+pub(super) struct Histories {
+    pub(super) repo: TestRepo,
+    pub(super) raw: git2::Repository,
 }
 
 /// A target that went on from a base, and a unit on that base.
-struct History {
-    base: Oid,
-    target: Oid,
-    head: Oid,
+pub(super) struct History {
+    pub(super) base: Oid,
+    pub(super) target: Oid,
+    pub(super) head: Oid,
 }
 
 impl Histories {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let repo = TestRepo::new();
         let raw = git2::Repository::open(repo.root()).unwrap();
         Self { repo, raw }
     }
 
-    fn commit(&self, files: &Files, parents: &[Oid], message: &str) -> Oid {
+    pub(super) fn commit(&self, files: &Files, parents: &[Oid], message: &str) -> Oid {
         let mut index = git2::Index::new().unwrap();
         for (path, (mode, content)) in files {
             let id = if *mode == 0o160_000 {
@@ -206,7 +206,7 @@ impl Histories {
         tip
     }
 
-    fn history(&self, seed: u64) -> History {
+    pub(super) fn history(&self, seed: u64) -> History {
         let mut dice = Dice(seed);
         let files = first_files();
         let base = self.commit(&files, &[], "base");
@@ -228,13 +228,13 @@ impl Histories {
 type Outcome = Option<Oid>;
 
 /// git in a worktree.
-struct Worktree<'a> {
+pub(super) struct Worktree<'a> {
     repo: &'a TestRepo,
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 impl<'a> Worktree<'a> {
-    fn new(repo: &'a TestRepo) -> Self {
+    pub(super) fn new(repo: &'a TestRepo) -> Self {
         let root = repo.path("tree");
         repo.git(&["worktree", "add", "-q", "--detach", root.to_str().unwrap()]);
         for (key, value) in [
@@ -265,7 +265,7 @@ impl<'a> Worktree<'a> {
         output.status.success()
     }
 
-    fn rebase(&self, history: &History, seed: u64) -> Outcome {
+    pub(super) fn rebase(&self, history: &History, seed: u64) -> Outcome {
         self.start(&history.head);
         // A change that landed and was taken back is to come again, so what counts is the tree and not a patch id.
         let (target, base) = (history.target.as_str(), history.base.as_str());

@@ -16,7 +16,7 @@ const HUNKS_BYTES_MAX: usize = 16 << 10;
 const HUNK_CONTEXT_LINES: usize = 3;
 
 /// A merge of two trees.
-pub(super) enum Merged {
+pub(in super::super) enum Merged {
     Clean(Oid),
     Conflicts {
         tree: Oid,
@@ -26,7 +26,7 @@ pub(super) enum Merged {
 
 impl Repository {
     /// Merges `theirs` into `ours`, with the attributes of `attributes`.
-    pub(super) fn merge_by_git(
+    pub(in super::super) fn merge_by_git(
         &self,
         attributes: &Oid,
         ours: &Oid,

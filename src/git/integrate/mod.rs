@@ -20,7 +20,7 @@ use super::{Error, Result};
 use crate::event::Obstacle;
 use crate::id::Oid;
 use crate::spec::Strategy;
-use conflict::Merged;
+pub(super) use conflict::Merged;
 use trees::Trees;
 
 /// Commits of a unit that are followed in process; a longer line is git's to list.
@@ -104,6 +104,54 @@ impl Repository {
         }
         Ok(done)
     }
+
+    /// The unit's commits, the oldest first, each after its parent.
+    pub(super) fn line_of(
+        &self,
+        objects: &git2::Repository,
+        unit: &IntegrateUnit,
+    ) -> Result<std::result::Result<Vec<(Oid, Oid)>, Obstacle>> {
+        let mut line = Vec::new();
+        let mut at = raw(&unit.head);
+        while at != raw(&unit.base) {
+            // A root, a merge and the end of a shallow history are told by git.
+            let parent = match objects.find_commit(at) {
+                Ok(found) if found.parent_count() == 1 && line.len() < COMMITS_FOLLOWED_MAX => {
+                    found.parent_id(0).map_err(unreadable("a parent"))?
+                }
+                Ok(_) | Err(_) => return self.line_by_git(unit),
+            };
+            line.push((own(parent)?, own(at)?));
+            at = parent;
+        }
+        line.reverse();
+        Ok(Ok(line))
+    }
+
+    fn line_by_git(&self, unit: &IntegrateUnit) -> Result<std::result::Result<Vec<(Oid, Oid)>, Obstacle>> {
+        let call = self
+            .neutral()?
+            .args([
+                "rev-list",
+                "--reverse",
+                "--topo-order",
+                "--parents",
+                "--end-of-options",
+            ])
+            .arg(format!("{}..{}", unit.base, unit.head));
+        let bytes = self.output(&call)?;
+        let mut commits = Vec::new();
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            let mut ids = line.split(' ').map(str::parse::<Oid>);
+            let (commit, parent) = (ids.next().transpose()?, ids.next().transpose()?);
+            match (commit, parent, ids.next()) {
+                (Some(commit), Some(parent), None) => commits.push((parent, commit)),
+                (Some(commit), _, Some(_)) => return Ok(Err(Obstacle::MergeCommit { commit })),
+                (_, None, _) | (None, _, _) => return Ok(Err(Obstacle::UnrelatedHistory)),
+            }
+        }
+        Ok(Ok(commits))
+    }
 }
 
 /// One unit on its way onto a base.
@@ -128,7 +176,7 @@ struct Made {
 impl Work<'_> {
     /// The commits of the unit one by one.
     fn replay(&mut self) -> Result<Integration> {
-        let line = match self.line()? {
+        let line = match self.repository.line_of(self.objects, self.unit)? {
             Ok(line) => line,
             Err(obstacle) => return Ok(Integration::Obstacle(obstacle)),
         };
@@ -221,51 +269,6 @@ impl Work<'_> {
         let base = base.map(|made| &made.commit);
         self.repository
             .merge_by_git(self.base, &ours.commit, &theirs.commit, base)
-    }
-
-    /// The unit's commits, the oldest first, each after its parent.
-    fn line(&self) -> Result<std::result::Result<Vec<(Oid, Oid)>, Obstacle>> {
-        let mut line = Vec::new();
-        let mut at = raw(&self.unit.head);
-        while at != raw(&self.unit.base) {
-            // A root, a merge and the end of a shallow history are told by git.
-            let parent = match self.objects.find_commit(at) {
-                Ok(found) if found.parent_count() == 1 && line.len() < COMMITS_FOLLOWED_MAX => {
-                    found.parent_id(0).map_err(unreadable("a parent"))?
-                }
-                Ok(_) | Err(_) => return self.line_by_git(),
-            };
-            line.push((own(parent)?, own(at)?));
-            at = parent;
-        }
-        line.reverse();
-        Ok(Ok(line))
-    }
-
-    fn line_by_git(&self) -> Result<std::result::Result<Vec<(Oid, Oid)>, Obstacle>> {
-        let call = self
-            .repository
-            .neutral()?
-            .args([
-                "rev-list",
-                "--reverse",
-                "--topo-order",
-                "--parents",
-                "--end-of-options",
-            ])
-            .arg(format!("{}..{}", self.unit.base, self.unit.head));
-        let bytes = self.repository.output(&call)?;
-        let mut commits = Vec::new();
-        for line in String::from_utf8_lossy(&bytes).lines() {
-            let mut ids = line.split(' ').map(str::parse::<Oid>);
-            let (commit, parent) = (ids.next().transpose()?, ids.next().transpose()?);
-            match (commit, parent, ids.next()) {
-                (Some(commit), Some(parent), None) => commits.push((parent, commit)),
-                (Some(commit), _, Some(_)) => return Ok(Err(Obstacle::MergeCommit { commit })),
-                (_, None, _) | (None, _, _) => return Ok(Err(Obstacle::UnrelatedHistory)),
-            }
-        }
-        Ok(Ok(commits))
     }
 
     /// A commit that is in place.
