@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pipeline::git::{Identity, IntegrateUnit, Integration};
+use pipeline::git::{Identity, IntegrateUnit, Integration, Preservation};
 use pipeline::id::Oid;
 use pipeline::spec::Strategy;
 
@@ -59,7 +59,12 @@ pub(crate) fn one_unit() -> Vec<Figure> {
             };
             timed(|| {
                 let done = repository.integrate(&target, &unit, strategy, "m", &identity());
-                assert!(matches!(done, Ok(Integration::Built { .. })), "{done:?}");
+                let Ok(Integration::Built { commit, .. }) = done else {
+                    panic!("{done:?}")
+                };
+                // As the engine does before it takes the result for a candidate.
+                let kept = repository.preserve(&target, &unit, strategy, &commit);
+                assert!(matches!(kept, Ok(Preservation::Kept(_))), "{kept:?}");
             })
         };
         let theirs = |round: usize| {

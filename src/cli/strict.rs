@@ -17,11 +17,11 @@ use super::exit::Exit;
 use super::failure::Failure;
 use crate::engine::rows_of;
 use crate::event::{Event, Evidence, LandedUnit, QueueEvent, Record, RunEvent};
-use crate::git::WithTrailers;
+use crate::git::{IntegrateUnit, Preservation, WithTrailers};
 use crate::id::{Oid, RunId, UnitId};
 use crate::report::text::one_line;
 use crate::run::State;
-use crate::spec::Verify;
+use crate::spec::{Strategy, Verify};
 use crate::store::{RowMap, fold};
 use crate::workspace::{Found, Leftover};
 
@@ -98,6 +98,8 @@ struct Landing {
     to: Oid,
     units: Vec<LandedUnit>,
     evidence: Option<Evidence>,
+    /// What was approved of each unit, where the journal tells it.
+    approved: BTreeMap<UnitId, IntegrateUnit>,
     /// Whether the run later stopped because of the target; then the stop has told what is wrong with it.
     disowned: bool,
 }
@@ -184,8 +186,13 @@ fn read(context: &Context, run: &RunId) -> Result<Sound, Finding> {
 
 fn landings(records: &[Record]) -> Vec<Landing> {
     let mut landings: Vec<Landing> = Vec::new();
+    let mut approved = BTreeMap::new();
     for record in records {
         match &record.event {
+            Event::Queue(QueueEvent::Enqueued { unit, head, base, .. }) => {
+                let (head, base) = (head.commit.clone(), base.clone());
+                approved.insert(unit.clone(), IntegrateUnit { head, base });
+            }
             Event::Queue(QueueEvent::Landed {
                 from,
                 to,
@@ -196,6 +203,7 @@ fn landings(records: &[Record]) -> Vec<Landing> {
                 to: to.clone(),
                 units: units.clone(),
                 evidence: evidence.clone(),
+                approved: approved.clone(),
                 disowned: false,
             }),
             Event::Queue(QueueEvent::SafetyStop { .. }) => {
@@ -234,6 +242,11 @@ fn of_run(context: &Context, run: &Sound) -> Result<Vec<Finding>, Failure> {
     let waived = matches!(run.frozen.pipeline.verify, Verify::Waived);
     for landing in &run.landings {
         found.extend(proof(context, landing, waived)?);
+        found.extend(not_reviewed(
+            context,
+            landing,
+            run.frozen.pipeline.queue.strategy,
+        )?);
         if landing.disowned {
             continue;
         }
@@ -301,6 +314,35 @@ fn proof(context: &Context, landing: &Landing, waived: bool) -> Result<Option<Fi
     let what = format!("{} landed {said}", landing.to.short());
     let help = format!("run the checks on it: `git switch --detach {}`", landing.to);
     Ok(Some(Finding::new("unproved_landing", what, help)))
+}
+
+/// Units of a landing that brought something else than what was reviewed of them.
+fn not_reviewed(context: &Context, landing: &Landing, strategy: Strategy) -> Result<Vec<Finding>, Failure> {
+    let mut found = Vec::new();
+    let mut onto = &landing.from;
+    for landed in &landing.units {
+        let under = std::mem::replace(&mut onto, &landed.commit);
+        let Some(unit) = landing.approved.get(&landed.unit) else {
+            continue;
+        };
+        let said = context
+            .repository
+            .preserve(under, unit, strategy, &landed.commit)?;
+        if let Preservation::Broken { paths } = said {
+            let what = format!(
+                "`{}` landed as {}, which is not what was reviewed of it: {}",
+                landed.unit,
+                landed.commit.short(),
+                paths.join(", ")
+            );
+            let help = format!(
+                "compare `git show {}` with `git show {}`",
+                landed.commit, unit.head
+            );
+            found.push(Finding::new("diff_not_preserved", what, help));
+        }
+    }
+    Ok(found)
 }
 
 const RUN: &str = "Pipeline-Run";

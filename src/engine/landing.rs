@@ -3,15 +3,19 @@
 //! A landing is: look at the checkout that has the target, write the intent down, move the ref by
 //! compare-and-swap, write the landing down, bring the checkout's files along. The order is the crash-safety: an
 //! intent without an outcome is settled by looking at the target (see [`super::recovery`]).
+//!
+//! A candidate is held against what was reviewed twice: when it is built, since no other is worth verifying, and when
+//! it lands, since what is written down about it may be older than this program. The swap demands the proof.
 
 use std::path::PathBuf;
 
 use super::dispatch::blocking;
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, Tools};
 use crate::event::{Candidate, CandidateUnit, Conflict, Event, LandRefusal, Obstacle, QueueEvent};
-use crate::git::{Integration, Moved};
+use crate::git::{Integration, Moved, Preservation, Preserved};
 use crate::id::{Oid, UnitId};
-use crate::queue::{IntegrateUnit, VerifiedCandidate};
+use crate::queue::{IntegrateUnit, VerifiedCandidate, not_preserved};
+use crate::spec::Strategy;
 
 /// How long another git in the person's checkout is waited for.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -35,12 +39,7 @@ impl Engine {
                 head: unit.head.clone(),
                 base: unit.base.clone(),
             };
-            let integration = blocking(move || {
-                tools
-                    .repository
-                    .integrate(&target, &range, strategy, &message, &tools.identity)
-            })
-            .await??;
+            let integration = blocking(move || build(&tools, &target, &range, strategy, &message)).await??;
             match integration {
                 Integration::Built {
                     commit,
@@ -134,6 +133,10 @@ impl Engine {
 
     /// Lands a verified candidate.
     pub(super) async fn land(&mut self, verified: &VerifiedCandidate) -> Result<(), EngineError> {
+        let preserved = match self.preserved(verified).await? {
+            Ok(preserved) => preserved,
+            Err(end) => return self.record(&[end]),
+        };
         let (from, to) = (verified.from().clone(), verified.to().clone());
         let look = self.look_at_checkout(&from, &to).await?;
         self.record(&[Event::Queue(QueueEvent::LandIntended {
@@ -144,20 +147,61 @@ impl Engine {
         })])?;
         match look.refusal {
             Some(cause) => self.record(&[Event::Queue(QueueEvent::LandRefused { commit: to, cause })]),
-            None => self.swap(verified, look.checkout).await,
+            None => self.swap(verified, &preserved, look.checkout).await,
         }
+    }
+
+    /// The proof that a candidate is what was reviewed of its units, and nothing else; or the end of the first unit of
+    /// which it is not.
+    pub(super) async fn preserved(
+        &self,
+        verified: &VerifiedCandidate,
+    ) -> Result<Result<Preserved, Event>, EngineError> {
+        let strategy = verified.candidate().strategy;
+        let mut onto = verified.from().clone();
+        let mut whole: Option<Preserved> = None;
+        for member in verified.units() {
+            let base = self.state.queue().base_of(&member.unit);
+            let range = crate::git::IntegrateUnit {
+                head: member.head.clone(),
+                base: base.expect("what lands is in line").clone(),
+            };
+            let repository = self.tools.repository.clone();
+            let (under, commit) = (onto, member.commit.clone());
+            let kept = blocking(move || repository.preserve(&under, &range, strategy, &commit)).await??;
+            let end = |paths: &[String]| {
+                Event::Queue(QueueEvent::EntryLeft {
+                    unit: member.unit.clone(),
+                    end: not_preserved(paths),
+                })
+            };
+            let joined = match kept {
+                Preservation::Broken { paths } => return Ok(Err(end(&paths))),
+                Preservation::Kept(next) => match whole {
+                    None => Some(next),
+                    Some(before) => before.followed_by(next),
+                },
+            };
+            let Some(joined) = joined else {
+                return Ok(Err(end(&[])));
+            };
+            whole = Some(joined);
+            onto = member.commit.clone();
+        }
+        Ok(Ok(whole.expect("a candidate has a unit")))
     }
 
     /// The compare-and-swap of an intended landing, and what follows from it.
     pub(super) async fn swap(
         &mut self,
         verified: &VerifiedCandidate,
+        preserved: &Preserved,
         checkout: Option<PathBuf>,
     ) -> Result<(), EngineError> {
         self.write_landing(verified).await?;
         // The swap is what no later engine could take back: one that lost its lock meanwhile must not make it.
         self.store.still_holds()?;
-        let (from, to) = (verified.from().clone(), verified.to().clone());
+        let (from, to) = (preserved.onto().clone(), preserved.commit().clone());
         let repository = self.tools.repository.clone();
         let target = self.target().to_owned();
         let reason = format!("pipeline: land {}", names(verified.units()));
@@ -215,6 +259,25 @@ impl Engine {
             left,
         })])
     }
+}
+
+/// Puts a unit onto a base; what comes of it counts only if it is what was reviewed.
+fn build(
+    tools: &Tools,
+    onto: &Oid,
+    unit: &crate::git::IntegrateUnit,
+    strategy: Strategy,
+    message: &str,
+) -> Result<Integration, crate::git::Error> {
+    let repository = &tools.repository;
+    let built = repository.integrate(onto, unit, strategy, message, &tools.identity)?;
+    let Integration::Built { commit, .. } = &built else {
+        return Ok(built);
+    };
+    Ok(match repository.preserve(onto, unit, strategy, commit)? {
+        Preservation::Kept(_) => built,
+        Preservation::Broken { paths } => Integration::Obstacle(Obstacle::NotPreserved { paths }),
+    })
 }
 
 /// What was found where the target is checked out.

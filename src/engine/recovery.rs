@@ -5,6 +5,7 @@
 //! | while an attempt or a verification ran | it is recorded as interrupted, costs nothing, and is made again |
 //! | when an agent had ended, before its outcome was recorded | what it left is taken over as if nothing had happened |
 //! | between the intent to land and its outcome, target at `from` | the checkout is looked at again; it lands, or is refused and asked again |
+//! | the same, and what was to land is not what was reviewed | it is refused, and the unit handed to a person |
 //! | the same, no target any more | it is refused, and the first decision stops the run |
 //! | the same, `to` is in the target | it is recorded as landed |
 //! | the same, target elsewhere | the entry is back in line, free of charge |
@@ -121,12 +122,19 @@ impl Engine {
         let is_in = self.tools.repository.is_ancestor(verified.to(), &tip)?;
         match recover_landing(pending, &tip, is_in) {
             Recovery::Continue => {
+                let preserved = match self.preserved(verified).await? {
+                    Ok(preserved) => preserved,
+                    Err(end) => {
+                        let [refused] = refused(LandRefusal::BaseMoved { tip });
+                        return self.record(&[refused, end]);
+                    }
+                };
                 // The person has had their checkout to themselves since the intent was written.
                 let look = self.look_at_checkout(verified.from(), verified.to()).await?;
                 let intended = pending.checkout.as_ref().map(PathBuf::from);
                 match look.refusal {
                     Some(cause) => self.record(&refused(cause)),
-                    None if look.checkout == intended => self.swap(verified, intended).await,
+                    None if look.checkout == intended => self.swap(verified, &preserved, intended).await,
                     None => self.record(&refused(LandRefusal::BaseMoved { tip })),
                 }
             }

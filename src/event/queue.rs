@@ -230,6 +230,11 @@ pub enum Obstacle {
         /// The commit.
         commit: Oid,
     },
+    /// What came of it is not what was reviewed.
+    NotPreserved {
+        /// Where it differs; none when it does not stand on its base.
+        paths: Vec<String>,
+    },
 }
 
 impl Obstacle {
@@ -237,7 +242,10 @@ impl Obstacle {
     pub fn conflicts(&self) -> &[Conflict] {
         match self {
             Self::Conflict { conflicts } => conflicts,
-            Self::AlreadyLanded | Self::UnrelatedHistory | Self::MergeCommit { .. } => &[],
+            Self::AlreadyLanded
+            | Self::UnrelatedHistory
+            | Self::MergeCommit { .. }
+            | Self::NotPreserved { .. } => &[],
         }
     }
 }

@@ -15,6 +15,7 @@
 //! | what is to be done now | [`State::decide`] in `decide.rs`, a list of rules from top to bottom |
 //! | whose failure is it | `blame.rs`: asked of a candidate on the target itself |
 //! | what a check run says | `verdict.rs`: the first check that did not pass |
+//! | is it what was reviewed | git, when it is built and again before it lands; one that is not ends as an obstacle (`obstacle.rs`) |
 //! | may this commit land | [`VerifiedCandidate`] in `proof.rs`; nothing else makes one |
 //! | what may happen in which state | [`State::apply`] in `apply.rs` and `candidates.rs`; every other event is an [`IllegalTransition`] |
 //!
@@ -90,6 +91,7 @@ mod verdict;
 mod window;
 
 pub use decide::{Effect, Facts, IntegrateUnit, Tip};
+pub use obstacle::not_preserved;
 pub use proof::{PendingLanding, Recovery, VerifiedCandidate, recover_landing};
 pub use state::{EntryView, IllegalTransition, LandedRecord, State, Status, Unfollowed};
 pub use table::transition_table;

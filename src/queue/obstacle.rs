@@ -9,6 +9,9 @@ use crate::id::{Oid, UnitId};
 
 use super::state::{Entry, Obstruction, State};
 
+/// Paths named in one sentence; the rest is counted.
+const PATHS_NAMED_MAX: usize = 10;
+
 impl State {
     /// The end of the first entry that cannot be put onto the tip itself.
     pub(super) fn end_by_obstacle(&self, tip: &Oid) -> Option<QueueEvent> {
@@ -105,6 +108,27 @@ fn end(obstacle: &Obstacle) -> EntryEnd {
             ),
             Vec::new(),
         ),
+        Obstacle::NotPreserved { paths } => not_preserved(paths),
+    }
+}
+
+/// The end of an entry whose candidate is not what was reviewed: it is handed to a person, and nobody is charged.
+pub fn not_preserved(paths: &[String]) -> EntryEnd {
+    let sentence = match paths {
+        [] => "What would land does not stand on its base.".to_owned(),
+        paths => {
+            let named = paths[..paths.len().min(PATHS_NAMED_MAX)].join(", ");
+            let more = match paths.len().saturating_sub(PATHS_NAMED_MAX) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("What would land is not what was reviewed, in {named}{more}.")
+        }
+    };
+    EntryEnd::Evicted {
+        reason: Reason::DiffNotPreserved,
+        sentence,
+        conflicts: Vec::new(),
     }
 }
 

@@ -314,6 +314,11 @@ impl State {
         self.line.get(rank).map(|entry| entry.generation)
     }
 
+    /// What the approved head of a unit in line stands on.
+    pub fn base_of(&self, unit: &UnitId) -> Option<&Oid> {
+        self.entry_of(unit).map(|entry| &entry.base)
+    }
+
     fn view(&self, rank: &Rank, position: usize) -> EntryView {
         let entry = &self.line[rank];
         let built = self.candidate_of(&rank.unit);

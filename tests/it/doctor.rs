@@ -41,7 +41,7 @@ fn cut(world: &World, kind: &str, keep: bool) {
 }
 
 /// Changes the records of the journal, with checksums that are right.
-fn forge(world: &World, edit: impl Fn(&mut Value)) {
+pub(crate) fn forge(world: &World, edit: impl Fn(&mut Value)) {
     let journal = run_dir(world).join("journal.jsonl");
     let mut forged = String::new();
     for line in std::fs::read_to_string(&journal).unwrap().lines() {

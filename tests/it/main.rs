@@ -18,6 +18,7 @@ mod kills;
 mod landing;
 mod matrix;
 mod people;
+mod preserve;
 mod process;
 mod queue_verbs;
 mod rebuild;

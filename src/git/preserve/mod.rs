@@ -59,6 +59,15 @@ impl Preserved {
     pub fn commit(&self) -> &Oid {
         &self.commit
     }
+
+    /// This and what was put onto it, as one; `None` where the one does not begin where the other ends.
+    #[must_use]
+    pub fn followed_by(self, next: Self) -> Option<Self> {
+        (self.commit == next.onto).then_some(Self {
+            onto: self.onto,
+            commit: next.commit,
+        })
+    }
 }
 
 /// What the comparison of a candidate with what was reviewed came to.

@@ -200,6 +200,7 @@ fn queue_word(event: &QueueEvent) -> String {
             Obstacle::AlreadyLanded => "integration_failed already_landed",
             Obstacle::UnrelatedHistory => "integration_failed unrelated_history",
             Obstacle::MergeCommit { .. } => "integration_failed merge_commit",
+            Obstacle::NotPreserved { .. } => "integration_failed not_preserved",
         },
         QueueEvent::VerifyStarted { purpose, .. } => match purpose {
             VerifyPurpose::Candidate => "verify_started candidate",
