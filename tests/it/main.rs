@@ -7,7 +7,7 @@
 
 mod aftermath;
 mod badluck;
-mod blame;
+mod conformance;
 mod crash;
 mod doctor;
 mod exclusive;

@@ -2,8 +2,6 @@
 
 use std::process::Child;
 
-use serde_json::Value;
-
 use crate::world::World;
 
 /// An author whose unit is in line only after the one it is told to wait for.
@@ -73,109 +71,4 @@ pub(crate) fn touch(world: &World, name: &str) {
 
 pub(crate) fn exists(world: &World, name: &str) -> bool {
     world.base().join("count").join(name).exists()
-}
-
-fn queue_of(world: &World, unit: &str) -> Value {
-    world.unit(unit)["queue"].clone()
-}
-
-#[test]
-fn a_bad_unit_in_the_middle_of_the_window_is_put_out_and_the_one_behind_it_lands() {
-    let world = ready("window: 3", "abc", "b");
-    let engine = queue_all(&world, "abc");
-    for gate in ["gate.a", "gate.ab", "gate.abc"] {
-        world.wait_until("three candidates are verified side by side", || {
-            exists(&world, gate)
-        });
-    }
-    for (unit, position) in [("a", 1), ("b", 2), ("c", 3)] {
-        let entry = queue_of(&world, unit);
-        assert_eq!(
-            (entry["state"].as_str(), entry["position"].as_i64()),
-            (Some("verifying"), Some(position))
-        );
-    }
-    touch(&world, "open");
-    world.expect_end(engine, 5);
-
-    for (unit, state) in [("a", "landed"), ("b", "evicted"), ("c", "landed")] {
-        assert_eq!(world.unit(unit)["state"], state, "{unit}");
-    }
-    assert_eq!(world.unit("b")["reason"], "verify_failed");
-    assert_eq!(world.git(&["log", "--format=%s", "-2"]), "feat: c\nfeat: a\n");
-    assert!(exists(&world, "gate.ac"), "what landed last was verified as that");
-    let charged = world.events("entry_charged");
-    assert_eq!(charged.len(), 1, "{charged:?}");
-    assert_eq!(
-        (&charged[0]["unit"], &charged[0]["charge"]),
-        (&"b".into(), &100.into())
-    );
-    world.expect(&["doctor", "--strict"], 0);
-    world.assert_clean();
-}
-
-#[test]
-fn a_unit_that_conflicts_with_one_ahead_is_held_in_place_while_the_next_one_is_verified() {
-    let world = ready("window: 3", "abc", "a");
-    let author = world.read("agents/author.sh");
-    world.write(
-        "agents/author.sh",
-        &(author + "[ \"$PIPELINE_UNIT\" = c ] || echo \"$PIPELINE_UNIT\" > shared\n"),
-    );
-    world.commit("chore: two change the same file");
-    let engine = queue_all(&world, "abc");
-    world.wait_until("the third is verified without the second", || {
-        exists(&world, "gate.ac")
-    });
-    let entry = queue_of(&world, "b");
-    assert_eq!(entry["state"], "held");
-    assert_eq!(
-        entry["held"],
-        "it conflicts with `a`, ahead in the queue, in shared"
-    );
-    touch(&world, "open");
-    let said = world.expect_end(engine, 5);
-    for (unit, state) in [("a", "evicted"), ("b", "landed"), ("c", "landed")] {
-        assert_eq!(world.unit(unit)["state"], state, "{unit}");
-    }
-    assert!(said.out.contains("HELD"));
-    world.assert_clean();
-}
-
-#[test]
-fn a_batch_lands_in_one_move_and_a_bad_one_is_bisected() {
-    for (bad, landings) in [("", vec!["a", "bcd"]), ("c", vec!["a", "b", "d"])] {
-        let world = ready("window: 1, batch: 3", "abcd", bad);
-        let engine = queue_all(&world, "abcd");
-        touch(&world, "open");
-        world.expect_end(engine, if bad.is_empty() { 0 } else { 5 });
-        let landed = world.events("landed");
-        let sets: Vec<String> = landed
-            .iter()
-            .map(|event| {
-                let units = event["units"].as_array().unwrap();
-                units.iter().map(|unit| unit["unit"].as_str().unwrap()).collect()
-            })
-            .collect();
-        assert_eq!(sets, landings);
-        let unverified: Vec<bool> = landed[1]["units"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|unit| unit["unverified"] == true)
-            .collect();
-        assert_eq!(
-            unverified,
-            if bad.is_empty() {
-                vec![true, true, false]
-            } else {
-                vec![false]
-            }
-        );
-        if !bad.is_empty() {
-            assert_eq!(world.unit(bad)["reason"], "dropped_by_bisection");
-        }
-        world.expect(&["doctor", "--strict"], 0);
-        world.assert_clean();
-    }
 }

@@ -1,0 +1,320 @@
+//! Given: a queue, units with their authors, the queue's check, and a repository.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::scene::Scene;
+use crate::world::World;
+
+/// Every author: waits for its turn, writes `<unit>.txt`, and then does what the scenario says of its unit.
+const AUTHOR: &str = r#"
+set -eu
+until_event() { until grep -qs "$1" REPO/.git/pipeline/runs/*/journal.jsonl; do sleep 0.01; done; }
+until_file() { until [ -e "STAGE/$1" ]; do sleep 0.01; done; }
+in_line() { until_event "\"type\":\"enqueued\",\"unit\":\"$1\""; }
+has_landed() { until_event "\"type\":\"landed\".*\"unit\":\"$1\""; }
+ahead=$(echo "ORDER" | sed -n "s/.*\([a-z]\)$PIPELINE_UNIT.*/\1/p")
+case $PIPELINE_KIND in
+implement)
+    [ -z "$ahead" ] || in_line "$ahead"
+    echo "work of $PIPELINE_UNIT" > "$PIPELINE_UNIT.txt" ;;
+fix) echo "mended work of $PIPELINE_UNIT" > "$PIPELINE_UNIT.txt" ;;
+esac
+case "$PIPELINE_UNIT.$PIPELINE_KIND" in
+WORK
+*) ;;
+esac
+echo '{"summary":"done"}' > "$PIPELINE_RESULT"
+"#;
+
+/// The queue's check: notes down whose work it finds, waits while it is closed, and fails where a bad unit is. `holds`
+/// are the units whose work is in the tree.
+const GATE: &str = r#"
+set -eu
+holds=$(ls | sed -n 's/^\([a-z]\)\.txt$/\1/p' | tr -d '\n')
+echo "$holds" >> 'STAGE/runs'
+if [ -n "$holds" ]; then
+    while [ -e STAGE/closed ] && ! [ -e "STAGE/pass.$holds" ]; do sleep 0.01; done
+fi
+for name in BAD; do if [ -e "$name.txt" ]; then echo "$name is bad"; exit 1; fi; done
+GATE
+"#;
+
+/// A git that lets somebody come between: `BEFORE` and `AFTER` are done once, around the first command with that argument.
+const GIT: &str = r#"#!/bin/sh
+PATH='SEARCH'
+until_dead() { while [ -d /proc/$PPID ]; do sleep 0.01; done; }
+case " $* " in *' ARGUMENT '*)
+    if [ "$(ls STAGE | grep -c '^met\.')" -lt TIMES ]; then
+        touch "STAGE/met.$$"
+        ( cd REPO; BEFORE ) > /dev/null 2>&1
+        git "$@"
+        code=$?
+        ( cd REPO; AFTER ) > /dev/null 2>&1
+        exit $code
+    fi ;;
+esac
+exec git "$@"
+"#;
+
+/// What a scenario begins with.
+pub(super) struct Given {
+    queue: String,
+    units: Vec<(char, String)>,
+    order: Option<String>,
+    work: String,
+    bad: String,
+    gate: String,
+    gate_keys: String,
+    checks: String,
+    top: String,
+    parallel: u32,
+    repository: String,
+    closed: bool,
+    git: Option<Between>,
+}
+
+/// Somebody who comes between at a command of git.
+struct Between {
+    argument: &'static str,
+    times: u32,
+    before: String,
+    after: String,
+}
+
+/// A queue with these keys, in YAML. Its check is the scripted one, unless `verify` is among them.
+pub(super) fn given(queue: &str) -> Given {
+    Given {
+        queue: queue.to_owned(),
+        units: Vec::new(),
+        order: None,
+        work: String::new(),
+        bad: String::new(),
+        gate: String::new(),
+        gate_keys: String::new(),
+        checks: "[{name: test, run: 'true'}]".to_owned(),
+        top: String::new(),
+        parallel: 8,
+        repository: String::new(),
+        closed: false,
+        git: None,
+    }
+}
+
+impl Given {
+    /// Units that bring one file each, with no review.
+    pub(super) fn units(self, names: &str) -> Self {
+        names.chars().fold(self, |given, name| given.unit(name, ""))
+    }
+
+    /// A unit with more keys.
+    pub(super) fn unit(mut self, name: char, keys: &str) -> Self {
+        self.units.push((name, keys.to_owned()));
+        self
+    }
+
+    /// They join the queue in this order, and not in that of the file; those that are not named join at any time.
+    pub(super) fn joining(mut self, order: &str) -> Self {
+        self.order = Some(order.to_owned());
+        self
+    }
+
+    /// What the author of a unit does beside writing its file.
+    pub(super) fn writes(self, name: char, script: &str) -> Self {
+        self.works(name, "implement", script)
+    }
+
+    /// What the author of a unit does when it comes back to be mended.
+    pub(super) fn mends(self, name: char, script: &str) -> Self {
+        self.works(name, "fix", script)
+    }
+
+    fn works(mut self, name: char, kind: &str, script: &str) -> Self {
+        writeln!(self.work, "{name}.{kind})\n{script}\n;;").unwrap();
+        self
+    }
+
+    /// The queue's check fails wherever one of these is.
+    pub(super) fn bad(mut self, names: &str) -> Self {
+        self.bad = names.to_owned();
+        self
+    }
+
+    /// What the queue's check asks, beside whether a bad unit is there.
+    pub(super) fn gate(mut self, script: &str) -> Self {
+        self.gate = script.to_owned();
+        self
+    }
+
+    /// More keys of the queue's check.
+    pub(super) fn gate_keys(mut self, keys: &str) -> Self {
+        self.gate_keys = format!(", {keys}");
+        self
+    }
+
+    /// The checks of the file, which the queue's own come after. `GATE` in it is the command of the queue's check.
+    pub(super) fn checks(mut self, checks: &str) -> Self {
+        self.checks = checks.to_owned();
+        self
+    }
+
+    /// More keys of the pipeline file.
+    pub(super) fn also(mut self, yaml: &str) -> Self {
+        self.top += yaml;
+        self.top += "\n";
+        self
+    }
+
+    /// How many stages and verifications there may be at once.
+    pub(super) fn parallel(mut self, slots: u32) -> Self {
+        self.parallel = slots;
+        self
+    }
+
+    /// What the target holds before the run, as done by this script in its checkout.
+    pub(super) fn repository(mut self, script: &str) -> Self {
+        self.repository = script.to_owned();
+        self
+    }
+
+    /// The queue's check waits until the scenario lets it pass.
+    pub(super) fn closed(mut self) -> Self {
+        self.closed = true;
+        self
+    }
+
+    /// Somebody does this in the checkout right before the target is moved, this many times in all.
+    pub(super) fn before_the_swap(self, times: u32, script: &str) -> Self {
+        self.between("--create-reflog", times, script, "")
+    }
+
+    /// Somebody does this in the checkout right after the target was moved, before the engine knows of it.
+    pub(super) fn after_the_swap(self, script: &str) -> Self {
+        self.between("--create-reflog", 1, "", script)
+    }
+
+    fn between(mut self, argument: &'static str, times: u32, before: &str, after: &str) -> Self {
+        let or_nothing = |script: &str| if script.is_empty() { ":" } else { script }.to_owned();
+        self.git = Some(Between {
+            argument,
+            times,
+            before: or_nothing(before),
+            after: or_nothing(after),
+        });
+        self
+    }
+
+    /// The pipeline runs to its end, with that exit code.
+    pub(super) fn run(self, code: i32) -> Scene {
+        let scene = self.ready();
+        scene.run(code);
+        scene
+    }
+
+    /// The pipeline is started.
+    pub(super) fn start(self) -> Scene {
+        let scene = self.ready();
+        scene.start();
+        scene
+    }
+
+    /// Everything is there, and nothing runs.
+    pub(super) fn ready(self) -> Scene {
+        let mut world = World::in_memory();
+        let stage = world.base().join("count");
+        let fill = |text: &str| {
+            text.replace("STAGE", stage.to_str().unwrap())
+                .replace("REPO", world.repo.to_str().unwrap())
+        };
+        let names: String = self.units.iter().map(|(name, _)| *name).collect();
+        let order = self.order.as_ref().unwrap_or(&names);
+        let author = AUTHOR.replace("ORDER", order).replace("WORK", &self.work);
+        let bad: Vec<String> = self.bad.chars().map(String::from).collect();
+        let bad = format!(
+            "''{}",
+            bad.iter().map(|name| format!(" {name}")).collect::<String>()
+        );
+        let gate = GATE.replace("BAD", &bad).replace("GATE", &self.gate);
+        std::fs::write(stage.join("author.sh"), fill(&author)).unwrap();
+        std::fs::write(stage.join("gate.sh"), fill(&gate)).unwrap();
+        if self.closed {
+            std::fs::write(stage.join("closed"), "").unwrap();
+        }
+        let between = self.git.as_ref().map(|between| fill(&between.script()));
+        world.write("rfc.yaml", &self.file(&stage));
+        let script = fill(&self.repository);
+        if let Some(script) = between {
+            put_before_git(&mut world, &script);
+        }
+        let scene = Scene::new(world);
+        scene.person(&script);
+        scene.world.commit("chore: plan");
+        scene
+    }
+
+    fn file(&self, stage: &Path) -> String {
+        let gate = format!("sh {}/gate.sh", stage.display());
+        let verify = if self.queue.contains("verify:") {
+            String::new()
+        } else {
+            format!("verify: [{{name: gate, run: '{gate}'{}}}]", self.gate_keys)
+        };
+        let keys: Vec<&str> = [self.queue.as_str(), &verify]
+            .into_iter()
+            .filter(|keys| !keys.is_empty())
+            .collect();
+        let mut text = format!(
+            "\
+version: 1
+name: trial
+limits: {{start_interval: 0s, parallel: {}, retries: 1}}
+agents:
+  author: {{command: [sh, {}/author.sh], model: a}}
+  reviewer: {{command: [sh, agents/reviewer.sh, ''], model: b, pass_env: [COUNT_DIR]}}
+checks: {}
+queue: {{{}}}
+{}units:
+",
+            self.parallel,
+            stage.display(),
+            self.checks.replace("GATE", &gate),
+            keys.join(", "),
+            self.top.replace("STAGE", stage.to_str().unwrap())
+        );
+        for (name, keys) in &self.units {
+            let tier = if keys.contains("tier:") {
+                ""
+            } else {
+                ", tier: trivial"
+            };
+            let keys = if keys.is_empty() {
+                String::new()
+            } else {
+                format!(", {keys}")
+            };
+            writeln!(text, "  {name}: {{title: 'feat: {name}', prompt: x{tier}{keys}}}").unwrap();
+        }
+        text
+    }
+}
+
+impl Between {
+    fn script(&self) -> String {
+        GIT.replace("SEARCH", &std::env::var("PATH").unwrap())
+            .replace("ARGUMENT", self.argument)
+            .replace("TIMES", &self.times.to_string())
+            .replace("BEFORE", &self.before)
+            .replace("AFTER", &self.after)
+    }
+}
+
+/// The program finds this git before the real one.
+fn put_before_git(world: &mut World, script: &str) {
+    let folder = world.base().join("between");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("git"), script).unwrap();
+    std::fs::set_permissions(folder.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let search = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    world.set("PATH", &search);
+}
