@@ -77,6 +77,7 @@ impl World {
             name: "bench".to_owned(),
             file: "rfc.yaml".to_owned(),
             target: "main".to_owned(),
+            meant_for: None,
             base: base.clone(),
             frozen: String::new(),
         });

@@ -155,6 +155,7 @@ impl Play {
             name: "bench".to_owned(),
             file: "rfc.yaml".to_owned(),
             target: "main".to_owned(),
+            meant_for: None,
             base: base.commit,
             frozen: hash_json(&*play.pipeline),
         }));

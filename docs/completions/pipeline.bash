@@ -943,7 +943,7 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__run)
-            opts="-h -V --dry-run --fresh --target --parallel --budget-usd --time-limit --no-preflight --no-fetch --json --color --help --version"
+            opts="-h -V --dry-run --fresh --target --land --parallel --budget-usd --time-limit --no-preflight --no-fetch --json --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -951,6 +951,10 @@ _pipeline() {
             case "${prev}" in
                 --target)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --land)
+                    COMPREPLY=($(compgen -W "local branch" -- "${cur}"))
                     return 0
                     ;;
                 --parallel)

@@ -92,6 +92,8 @@ never\t'Never'"
 complete -c pipeline -n "__fish_pipeline_using_subcommand graph" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pipeline -n "__fish_pipeline_using_subcommand graph" -s V -l version -d 'Print version'
 complete -c pipeline -n "__fish_pipeline_using_subcommand run" -l target -d 'The branch to land on, instead of the file\'s' -r
+complete -c pipeline -n "__fish_pipeline_using_subcommand run" -l land -d 'Where units land, instead of what the file says' -r -f -a "local\t'On the target itself'
+branch\t'On a branch `pipeline/RUN` from the target, which you merge'"
 complete -c pipeline -n "__fish_pipeline_using_subcommand run" -l parallel -d 'Attempts at once, instead of the file\'s' -r
 complete -c pipeline -n "__fish_pipeline_using_subcommand run" -l budget-usd -d 'Money for the run, instead of the file\'s' -r
 complete -c pipeline -n "__fish_pipeline_using_subcommand run" -l time-limit -d 'Start no more work after this long, such as 45m' -r

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::context::{Context, Frozen, Reading, tell};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::run::Args;
+use super::run::{Args, LandFlag};
 use crate::git::Repository;
 use crate::id::{Oid, RunId, UnitId};
 use crate::run::inputs;
@@ -40,6 +40,14 @@ impl Chosen {
         }
     }
 
+    /// The branch that is worked on: of a run that goes on, the one it lands on.
+    pub(super) fn base_branch<'a>(&'a self, target: &'a str) -> &'a str {
+        match self {
+            Self::Continue(reading) => &reading.view.run.target,
+            Self::Finished(_) | Self::Start { .. } => target,
+        }
+    }
+
     /// What is to be worked on, if there is work.
     pub(super) fn pipeline(&self) -> Option<&Pipeline> {
         match self {
@@ -54,11 +62,15 @@ pub(super) fn target_of(context: &Context, args: &Args, pipeline: &Pipeline) -> 
     let named = args.target.clone().or_else(|| pipeline.target.clone());
     let target = match named {
         Some(target) => target,
-        None => context.repository.current_branch()?.ok_or_else(|| {
-            let message = "no branch is checked out here (detached HEAD), and the file names no `target`";
-            Failure::new(Exit::Environment, "no_target", message)
-                .help("check a branch out with `git switch BRANCH`, or write `target: BRANCH` into the file")
-        })?,
+        None => {
+            let current = context.repository.current_branch()?.ok_or_else(|| {
+                let message = "no branch is checked out here (detached HEAD), and the file names no `target`";
+                Failure::new(Exit::Environment, "no_target", message).help(
+                    "check a branch out with `git switch BRANCH`, or write `target: BRANCH` into the file",
+                )
+            })?;
+            meant_by(context, &current)?.unwrap_or(current)
+        }
     };
     if context.repository.tip(&target)?.is_none() {
         refuse_lost_target(context, pipeline, &target)?;
@@ -75,6 +87,16 @@ pub(super) fn target_of(context: &Context, args: &Args, pipeline: &Pipeline) -> 
         )));
     }
     Ok(target)
+}
+
+/// The target of the run whose own branch this is: who looks at what has landed there means the run that goes on.
+fn meant_by(context: &Context, branch: &str) -> Result<Option<String>, Failure> {
+    for run in context.runs()? {
+        if branch.strip_prefix("pipeline/") == Some(run.as_str()) {
+            return Ok(context.read(&run)?.view.run.meant_for);
+        }
+    }
+    Ok(None)
 }
 
 /// A target that has gone after units landed on it is no slip of the pen.
@@ -172,7 +194,7 @@ pub(super) fn choose_run(
             continue;
         }
         let reading = context.read(run)?;
-        if reading.view.run.target == target {
+        if reading.view.run.named_target() == target {
             earlier = Some(reading);
             break;
         }
@@ -199,6 +221,7 @@ pub(super) fn choose_run(
         });
     }
     if earlier.frozen.hash() == frozen.hash() {
+        refuse_other_landing(&earlier, args)?;
         // Without the record of its end, an engine died before it was done with the checkout or the journal.
         let finished = earlier.view.is_settled() && earlier.view.run.state == RunState::Finished;
         let reading = Box::new(earlier);
@@ -215,6 +238,21 @@ pub(super) fn choose_run(
         kept,
         unsettled: unsettled(earlier),
     })
+}
+
+/// Where a run lands is fixed when it begins.
+fn refuse_other_landing(earlier: &Reading, args: &Args) -> Result<(), Failure> {
+    let run = &earlier.view.run;
+    let lands = match run.own_branch() {
+        Some(_) => LandFlag::Branch,
+        None => LandFlag::Local,
+    };
+    if args.land.is_none_or(|asked| asked == lands) {
+        return Ok(());
+    }
+    let message = format!("run {} lands on `{}`", earlier.run, run.target);
+    Err(Failure::new(Exit::Usage, "other_landing", message)
+        .help("leave `--land` out to go on with it, or start over with `--fresh`"))
 }
 
 fn unsettled(earlier: Reading) -> Option<Box<Reading>> {
@@ -279,6 +317,9 @@ pub(super) fn tell_finished(reading: &Reading) -> Exit {
         "Run {} is finished: {landed} landed, {evicted} evicted.",
         reading.run
     ));
+    if let Some(hint) = crate::report::line::merge_hint(&reading.view) {
+        tell(&hint);
+    }
     if reading.view.needs_person() {
         tell("Next: `pipeline evicted` lists what needs a person; `--fresh` starts over.");
         return Exit::NeedsPerson;

@@ -43,7 +43,7 @@ pub(super) fn expired(context: &Context, keep: Duration) -> Result<Vec<Expired>,
         };
         let newest = latest.insert((
             reading.frozen.pipeline.name.clone(),
-            reading.view.run.target.clone(),
+            reading.view.run.named_target().to_owned(),
         ));
         let over = reading.view.run.state == RunState::Finished;
         let ended = reading.records.last().map(|record| record.at);

@@ -20,7 +20,7 @@ use crate::engine::{Engine, Observer, Options, rows_of};
 use crate::event::{Event, Record, RunEvent, UnitEvent, UnitScoped};
 use crate::id::{Oid, RunId, UnitId};
 use crate::port::{Activity, Stop};
-use crate::spec::{Pipeline, Unit, Usd};
+use crate::spec::{Land, Pipeline, Unit, Usd};
 use crate::store::Store;
 
 #[derive(Debug, clap::Args)]
@@ -38,6 +38,9 @@ pub(super) struct Args {
     /// The branch to land on, instead of the file's
     #[arg(long, value_name = "BRANCH")]
     pub(super) target: Option<String>,
+    /// Where units land, instead of what the file says
+    #[arg(long, value_name = "WHERE", value_enum)]
+    pub(super) land: Option<LandFlag>,
     /// Attempts at once, instead of the file's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) parallel: Option<u32>,
@@ -58,6 +61,24 @@ pub(super) struct Args {
     pub(super) json: bool,
 }
 
+/// Where units land.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum LandFlag {
+    /// On the target itself
+    Local,
+    /// On a branch `pipeline/RUN` from the target, which you merge
+    Branch,
+}
+
+impl LandFlag {
+    fn land(self) -> Land {
+        match self {
+            Self::Local => Land::Local,
+            Self::Branch => Land::Branch,
+        }
+    }
+}
+
 impl Args {
     /// Runs the file as it is.
     pub(super) fn of(file: &Path) -> Self {
@@ -67,6 +88,7 @@ impl Args {
             dry_run: false,
             fresh: false,
             target: None,
+            land: None,
             parallel: None,
             budget_usd: None,
             time_limit: None,
@@ -92,19 +114,20 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
     let mut store = open_store(context, "run")?;
     super::fetch::finish(context)?;
     let chosen = choose_run(context, args, frozen, &target)?;
+    let base = chosen.base_branch(&target).to_owned();
     let upstream = match chosen.pipeline() {
-        Some(_) if !args.no_fetch => context.repository.upstream_of(&target)?,
+        Some(_) if !args.no_fetch => context.repository.upstream_of(&base)?,
         Some(_) | None => None,
     };
     if let Some(cut_off) = chosen.cut_off(upstream.is_some()) {
         store = settle_landing(context, store, cut_off)?;
     }
     if let Some(upstream) = upstream {
-        super::fetch::bring_target(context, &target, &upstream)?;
+        super::fetch::bring_target(context, &base, &upstream)?;
     }
     if let Some(pipeline) = chosen.pipeline() {
-        refuse_filters(&context.repository, &target)?;
-        refuse_uncommitted_agents(&context.repository, pipeline, &target)?;
+        refuse_filters(&context.repository, &base)?;
+        refuse_uncommitted_agents(&context.repository, pipeline, &base)?;
     }
     match chosen {
         Chosen::Finished(reading) => {
@@ -115,7 +138,8 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
         }
         Chosen::Continue(reading) => drive(context, args, screen, store, reading.run, &reading.frozen),
         Chosen::Start { frozen, kept, .. } => {
-            let run = start(context, &mut store, &frozen, &target, kept)?;
+            let land = args.land.map_or(frozen.pipeline.land, LandFlag::land);
+            let run = start(context, &mut store, &frozen, (&target, land), kept)?;
             drive(context, args, screen, store, run, &frozen)
         }
     }
@@ -177,7 +201,7 @@ fn start(
     context: &Context,
     store: &mut Store,
     frozen: &Frozen,
-    target: &str,
+    (target, land): (&str, Land),
     kept: Vec<(UnitId, Oid, RunId)>,
 ) -> Result<RunId, Failure> {
     let now = super::context::clock().now();
@@ -195,7 +219,14 @@ fn start(
         run: run.clone(),
         name: frozen.pipeline.name.clone(),
         file: frozen.file.clone(),
-        target: target.to_owned(),
+        target: match land {
+            Land::Local => target.to_owned(),
+            Land::Branch => format!("pipeline/{run}"),
+        },
+        meant_for: match land {
+            Land::Local => None,
+            Land::Branch => Some(target.to_owned()),
+        },
         base,
         frozen: frozen.hash(),
     });

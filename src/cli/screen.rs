@@ -152,6 +152,9 @@ impl Shared {
             return;
         }
         println(&line::footer(&inner.view, clock().now(), inner.screen.style));
+        if let Some(hint) = line::merge_hint(&inner.view).filter(|_| cause != StopCause::Safety) {
+            println(&hint);
+        }
         let again = resume_command(file);
         let next = match cause {
             StopCause::Finished if exit == Exit::NeedsPerson => "Next: pipeline evicted".to_owned(),
@@ -296,6 +299,12 @@ impl Inner {
         };
         if !remedy.is_empty() {
             lines.push(remedy.to_owned());
+        }
+        let run = &self.view.run;
+        if let (StopCause::Safety, Some(branch), Some(head)) = (cause, run.own_branch(), &run.head) {
+            lines.push(format!(
+                "`git branch -f {branch} {head}` makes the run's branch what it was."
+            ));
         }
         lines.push(format!("Then: {again}"));
         // Paths and sentences in it may be an agent's.

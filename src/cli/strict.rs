@@ -88,6 +88,7 @@ struct Sound {
     frozen: Frozen,
     state: State,
     target: String,
+    meant_for: Option<String>,
     base: Oid,
     landings: Vec<Landing>,
 }
@@ -177,6 +178,7 @@ fn read(context: &Context, run: &RunId) -> Result<Sound, Finding> {
             records.len() as u64,
         ),
         target: start.target,
+        meant_for: start.meant_for,
         base: start.base,
         landings: landings(&records),
         frozen,
@@ -228,7 +230,9 @@ fn landings(records: &[Record]) -> Vec<Landing> {
 fn of_run(context: &Context, run: &Sound) -> Result<Vec<Finding>, Failure> {
     let mut found = unsettled(run);
     let Some(tip) = context.repository.tip(&run.target)? else {
-        if run.landings.iter().any(|landing| !landing.disowned) {
+        // A branch of the run's own is the person's to delete once the run is over.
+        let is_over = run.meant_for.is_some() && run.state.is_finished();
+        if !is_over && run.landings.iter().any(|landing| !landing.disowned) {
             let what = format!("its target `{}`, on which it landed, is gone", run.target);
             let help = format!(
                 "`git branch {} COMMIT`; `pipeline show UNIT` names commits",

@@ -201,6 +201,7 @@ impl Engine {
         }
         engine.check_rows(&records)?;
         engine.refuse_a_cut_journal().await?;
+        engine.make_own_branch(&records).await?;
         engine.record(&[Event::Run(RunEvent::EngineStarted {
             epoch: engine.state.epoch() + 1,
             pid: std::process::id(),
@@ -209,6 +210,19 @@ impl Engine {
         engine.write_missing_records(kept_units(&records)).await?;
         engine.recover().await?;
         Ok(engine)
+    }
+
+    /// Makes the branch that the run lands on when that is not the target. Only before its first engine: from then on, a
+    /// branch that is gone is a person's deed.
+    async fn make_own_branch(&self, records: &[Record]) -> Result<(), EngineError> {
+        let is_rebuilt = |record: &Record| matches!(record.event, Event::Run(RunEvent::RunRebuilt { .. }));
+        let start = self.state.start().filter(|start| start.meant_for.is_some());
+        let Some(start) = start.filter(|_| self.state.epoch() == 0 && !records.iter().any(is_rebuilt)) else {
+            return Ok(());
+        };
+        let repository = self.tools.repository.clone();
+        let (branch, base) = (start.target.clone(), start.base.clone());
+        Ok(dispatch::blocking(move || repository.create_branch(&branch, &base)).await??)
     }
 
     /// Writes events down, folds them into the state, and shows them; in this order.

@@ -345,6 +345,7 @@ impl Rebuilding<'_> {
             name: start.name.clone(),
             file: start.file.clone(),
             target: start.target.clone(),
+            meant_for: start.meant_for.clone(),
             base: start.base.clone(),
             frozen: start.hash.clone(),
         }))?;

@@ -36,6 +36,9 @@ pub(super) struct FrozenRecord {
     pub(super) name: String,
     pub(super) file: String,
     pub(super) target: String,
+    /// The branch the work is meant for, when `target` is a branch of the run's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) meant_for: Option<String>,
     pub(super) base: Oid,
     /// SHA-256 of the pipeline.
     pub(super) hash: String,
@@ -146,6 +149,7 @@ impl Engine {
             name,
             file: start.file,
             target: start.target,
+            meant_for: start.meant_for,
             base: start.base,
             hash: start.frozen,
             kept,

@@ -77,8 +77,11 @@ pub enum RunEvent {
         name: String,
         /// The pipeline file, from the repository root where it lies below it.
         file: String,
-        /// The target branch, without `refs/heads/`.
+        /// The branch units land on, without `refs/heads/`.
         target: String,
+        /// The branch the work is meant for, when `target` is a branch of the run's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        meant_for: Option<String>,
         /// The target's tip.
         base: Oid,
         /// SHA-256 of the frozen pipeline.

@@ -80,6 +80,24 @@ impl Repository {
         self.update(name, old, &format!("{new}"), "update")
     }
 
+    /// Makes a branch of ours at a commit; one that is there already must be at it.
+    ///
+    /// # Errors
+    /// [`Error::ForeignRef`] for any other branch, [`Error::RefMoved`] when it is there and elsewhere; when git refuses.
+    pub fn create_branch(&self, branch: &str, commit: &Oid) -> Result<()> {
+        let name = format!("refs/heads/{branch}");
+        require_own(&name)?;
+        let Err(error) = self.output(&self.update_refs(vec![format!("create {name}"), commit.to_string()]))
+        else {
+            return Ok(());
+        };
+        match self.tip(branch)? {
+            Some(found) if found == *commit => Ok(()),
+            Some(_) => Err(Error::RefMoved { name, expected: None }),
+            None => Err(error),
+        }
+    }
+
     /// Sets several refs of ours, all or none, wherever they are.
     ///
     /// # Errors

@@ -3,13 +3,13 @@
 use console::Style;
 use jiff::Timestamp;
 
-use super::text::{duration, one_line};
+use super::text::{duration, one_line, sanitize};
 use crate::event::{
     CheckOutcome, EntryEnd, Event, Evidence, Outcome, Output, QueueEvent, Reason, Record, RunEvent, UnitEvent,
 };
 use crate::id::{Oid, UnitId};
 use crate::spec::Usd;
-use crate::view::{AttemptView, RunState, UnitState, UnitView, View, elapsed_ms, outcome_word};
+use crate::view::{AttemptView, RunState, RunView, UnitState, UnitView, View, elapsed_ms, outcome_word};
 
 /// Longest text taken over from outside into a line, in characters.
 const TEXT_CHARS_MAX: usize = 160;
@@ -89,14 +89,36 @@ pub fn header(view: &View, isolation: &str, style: LineStyle) -> String {
     } else {
         String::new()
     };
+    let meant = meant_for(run);
     format!(
-        "    {} {id} {} @ {base} {} {} {dot} {} {dot} sandbox {isolation} {dot} {budget}{waived}",
+        "    {} {id} {} @ {base} {} {}{meant} {dot} {} {dot} sandbox {isolation} {dot} {budget}{waived}",
         style.paint(Style::new().bold(), "Run"),
         one_line(&run.file, TEXT_CHARS_MAX),
         style.arrow(),
         one_line(&run.target, TEXT_CHARS_MAX),
         plural(view.counts.total(), "unit"),
     )
+}
+
+/// ` for main` where units land on a branch of the run's own.
+pub fn meant_for(run: &RunView) -> String {
+    let named = run.meant_for.as_ref();
+    named.map_or_else(String::new, |target| {
+        format!(" for {}", one_line(target, TEXT_CHARS_MAX))
+    })
+}
+
+/// How what landed on a branch of the run's own gets to where it is meant for.
+pub fn merge_hint(view: &View) -> Option<String> {
+    let target = view.run.meant_for.as_ref()?;
+    let landed = view.counts.of(UnitState::Landed);
+    let quoted = [target, &view.run.target].map(|name| shell_words::quote(name));
+    let command = format!("git switch {} && git merge {}", quoted[0], quoted[1]);
+    let text = format!(
+        "{landed} landed on `{}`; `{command}` brings it to `{target}`.",
+        view.run.target
+    );
+    (landed > 0).then(|| sanitize(&text))
 }
 
 /// The line that closes a run.

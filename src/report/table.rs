@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::LineStyle;
 use super::line::{check_word, totals};
+use super::line::{meant_for, merge_hint};
 use super::text::{duration, fenced, one_line, sanitize};
 use crate::id::UnitId;
 use crate::queue::EntryView;
@@ -46,10 +47,11 @@ pub fn status(view: &View, style: LineStyle, now: Timestamp) -> String {
     let run = &view.run;
     let id = run.id.as_ref().map_or("r-?", |id| id.as_str());
     let mut out = format!(
-        "{id} {} {} {} {} {}\n\n",
+        "{id} {} {} {}{} {} {}\n\n",
         one_line(&run.file, CELL_CHARS_MAX),
         style.arrow(),
         one_line(&run.target, CELL_CHARS_MAX),
+        meant_for(run),
         style.dot(),
         run.state.as_str(),
     );
@@ -81,6 +83,9 @@ pub fn status(view: &View, style: LineStyle, now: Timestamp) -> String {
         out.push_str("Units land unverified: the file says `queue: {verify: none}`.\n");
     }
     let _ = writeln!(out, "{}", totals(view, now, style));
+    if let Some(hint) = merge_hint(view) {
+        let _ = writeln!(out, "{hint}");
+    }
     if let Some(next) = next_command(view) {
         let _ = writeln!(out, "Next: {next}");
     }

@@ -73,8 +73,10 @@ pub struct Start {
     pub run: RunId,
     /// The pipeline file.
     pub file: String,
-    /// The target branch.
+    /// The branch units land on.
     pub target: String,
+    /// The branch the work is meant for, when [`Self::target`] is a branch of the run's own.
+    pub meant_for: Option<String>,
     /// The target's tip when the run began.
     pub base: Oid,
     /// SHA-256 of the frozen pipeline.
@@ -227,6 +229,7 @@ impl State {
                 run,
                 file,
                 target,
+                meant_for,
                 base,
                 frozen,
                 ..
@@ -241,6 +244,7 @@ impl State {
                     run: run.clone(),
                     file: file.clone(),
                     target: target.clone(),
+                    meant_for: meant_for.clone(),
                     base: base.clone(),
                     frozen: frozen.clone(),
                 });

@@ -118,6 +118,7 @@ impl Driver {
             name: "t".to_owned(),
             file: "rfc.yaml".to_owned(),
             target: "main".to_owned(),
+            meant_for: None,
             base: driver.tip(),
             frozen: String::new(),
         });

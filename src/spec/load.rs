@@ -6,9 +6,9 @@ use schemars::generate::SchemaSettings;
 
 use super::decode::{Decode, Field, Named};
 use super::diagnostic::{Diagnostic, Problem, Sink, Span};
-use super::model::{Check, Overlap, Pipeline, Tier, Unit, Workspace};
+use super::model::{Check, Land, Overlap, Pipeline, Tier, Unit, Workspace};
 use super::node::{self, Key, Node, Value};
-use super::raw::{RawDefaultsFile, RawOverlap, RawPipeline, RawStage, RawTiersFile};
+use super::raw::{RawDefaultsFile, RawLand, RawOverlap, RawPipeline, RawStage, RawTiersFile};
 use super::settings::{
     agents, checks, commit, document, example_name, guards, limits, queue, unknown, verify, workspace,
 };
@@ -212,6 +212,10 @@ fn resolve(
             RawOverlap::Error => Overlap::Error,
         },
         commit,
+        land: match raw.land.value() {
+            None | Some(RawLand::Local) => Land::Local,
+            Some(RawLand::Branch) => Land::Branch,
+        },
     })
 }
 

@@ -29,9 +29,9 @@ pub use codes::{CODES, explain};
 pub use diagnostic::{Diagnostic, Label, Level, nearest};
 pub use load::{BUILT_IN_TIERS, Loaded, load, schema};
 pub use model::{
-    Adapter, Agent, Breadth, Check, CommitSettings, Convention, DependsOn, Document, Guards, Limits, Overlap,
-    Performer, Pipeline, Price, QueueSettings, Role, Severity, Stage, StageKind, Step, Strategy, Tier, Unit,
-    Usd, Verify, Workspace,
+    Adapter, Agent, Breadth, Check, CommitSettings, Convention, DependsOn, Document, Guards, Land, Limits,
+    Overlap, Performer, Pipeline, Price, QueueSettings, Role, Severity, Stage, StageKind, Step, Strategy,
+    Tier, Unit, Usd, Verify, Workspace,
 };
 pub use overlap::patterns_may_overlap;
 

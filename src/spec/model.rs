@@ -43,6 +43,9 @@ pub struct Pipeline {
     pub overlap: Overlap,
     /// How commits are written.
     pub commit: CommitSettings,
+    /// How landed work reaches the target.
+    #[serde(default, skip_serializing_if = "Land::is_local")]
+    pub land: Land,
 }
 
 /// A text file the pipeline file names, read when the file was loaded.
@@ -500,6 +503,23 @@ pub struct Guards {
     pub files_max: u32,
     /// Most bytes a unit may add, over all new blobs.
     pub bytes_max: u64,
+}
+
+/// How landed work reaches the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Land {
+    /// The target itself moves.
+    #[default]
+    Local,
+    /// Units land on a branch of the run, which a person merges.
+    Branch,
+}
+
+impl Land {
+    fn is_local(&self) -> bool {
+        *self == Self::Local
+    }
 }
 
 /// What to do with units that may run together and claim the same paths.

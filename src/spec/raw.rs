@@ -43,8 +43,8 @@ record! {
         [required] units: Named<RawUnit>,
         /// The merge queue.
         queue: RawQueue,
-        /// How landed work reaches the target.
-        land: Land,
+        /// Where units land: on the target (`local`, default), or on a branch `pipeline/<run>` (`branch`).
+        land: RawLand,
         /// Bounds on what an author's work may touch.
         guards: RawGuards,
         /// What to do with units that may run together and claim the same paths.
@@ -355,7 +355,7 @@ words! {
 }
 words! {
     /// How landed work reaches the target.
-    Land { Local = "local" } not_yet { "branch", "pull-request" }
+    RawLand { Local = "local", Branch = "branch" } not_yet { "pull-request" }
 }
 words! {
     /// What to do with units that may run together and claim the same paths.

@@ -34,6 +34,7 @@ pub(super) fn started_in(run: &RunId, format: u32) -> Event {
         name: "demo".to_owned(),
         file: "rfc.yaml".to_owned(),
         target: "main".to_owned(),
+        meant_for: None,
         base: oid('1'),
         frozen: "f".repeat(64),
     })

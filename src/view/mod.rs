@@ -187,6 +187,7 @@ impl View {
                 name,
                 file,
                 target,
+                meant_for,
                 base,
                 ..
             } => {
@@ -194,6 +195,7 @@ impl View {
                 self.run.name.clone_from(name);
                 self.run.file.clone_from(file);
                 self.run.target.clone_from(target);
+                self.run.meant_for.clone_from(meant_for);
                 self.run.base = Some(base.clone());
                 self.run.head = Some(base.clone());
                 self.run.started_at = Some(record.at);
@@ -271,6 +273,7 @@ impl RunView {
             name: pipeline.name.clone(),
             file: String::new(),
             target: pipeline.target.clone().unwrap_or_default(),
+            meant_for: None,
             base: None,
             head: None,
             state: RunState::Interrupted,

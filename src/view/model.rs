@@ -142,8 +142,10 @@ pub struct RunView {
     pub name: String,
     /// The pipeline file.
     pub file: String,
-    /// The target branch.
+    /// The branch units land on.
     pub target: String,
+    /// The branch the work is meant for, when [`Self::target`] is a branch of the run's own.
+    pub meant_for: Option<String>,
     /// The target's tip when the run began.
     pub base: Option<Oid>,
     /// The target's tip as the journal last knew it.
@@ -170,6 +172,18 @@ pub struct RunView {
     pub waived: bool,
     /// Why the queue as a whole waits or stopped: a red base, a safety stop. As a sentence.
     pub trouble: Option<String>,
+}
+
+impl RunView {
+    /// The branch the work is meant for.
+    pub fn named_target(&self) -> &str {
+        self.meant_for.as_deref().unwrap_or(&self.target)
+    }
+
+    /// The branch of the run's own that units land on, if they do not land on the target itself.
+    pub fn own_branch(&self) -> Option<&str> {
+        self.meant_for.as_ref().map(|_| self.target.as_str())
+    }
 }
 
 /// One unit.

@@ -77,6 +77,7 @@ pub(crate) fn pipeline() -> Pipeline {
         stage("approve", StageKind::Approve),
     ];
     Pipeline {
+        land: crate::spec::Land::Local,
         name: "demo".to_owned(),
         target: Some("main".to_owned()),
         rfc: None,
@@ -192,6 +193,7 @@ impl Script {
             name: "demo".to_owned(),
             file: "rfc.yaml".to_owned(),
             target: "main".to_owned(),
+            meant_for: None,
             base: oid('4'),
             frozen: String::new(),
         })

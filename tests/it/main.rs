@@ -15,6 +15,7 @@ mod fetch;
 mod follow;
 mod generated;
 mod kills;
+mod land_branch;
 mod landing;
 mod matrix;
 mod people;

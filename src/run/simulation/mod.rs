@@ -56,6 +56,7 @@ impl Driver {
             name: "t".to_owned(),
             file: "rfc.yaml".to_owned(),
             target: "main".to_owned(),
+            meant_for: None,
             base: base.clone(),
             frozen: String::new(),
         })])?;

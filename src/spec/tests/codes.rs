@@ -196,7 +196,6 @@ fn what_is_not_built_is_refused_at_its_place() {
         "github: {}",
         "notify: {}",
         "sandbox: {}",
-        "land: branch",
         "land: pull-request",
         "queue: {on_conflict: agent}",
         "queue: {conflict_rounds: 2}",

@@ -22,7 +22,7 @@ units:
   b: {title: 'feat: b', prompt: p, tier: mediun}
   c: {title: 'feat: c'}
 defaults: {tier: trivial}
-land: branch
+land: pull-request
 ";
     let loaded = loaded(text);
     let found: Vec<_> = loaded
