@@ -22,6 +22,9 @@ _pipeline() {
             pipeline,approve)
                 cmd="pipeline__subcmd__approve"
                 ;;
+            pipeline,cancel)
+                cmd="pipeline__subcmd__cancel"
+                ;;
             pipeline,clean)
                 cmd="pipeline__subcmd__clean"
                 ;;
@@ -58,6 +61,9 @@ _pipeline() {
             pipeline,logs)
                 cmd="pipeline__subcmd__logs"
                 ;;
+            pipeline,pause)
+                cmd="pipeline__subcmd__pause"
+                ;;
             pipeline,plan)
                 cmd="pipeline__subcmd__plan"
                 ;;
@@ -69,6 +75,9 @@ _pipeline() {
                 ;;
             pipeline,resolve)
                 cmd="pipeline__subcmd__resolve"
+                ;;
+            pipeline,resume)
+                cmd="pipeline__subcmd__resume"
                 ;;
             pipeline,retry)
                 cmd="pipeline__subcmd__retry"
@@ -96,6 +105,9 @@ _pipeline() {
                 ;;
             pipeline__subcmd__help,approve)
                 cmd="pipeline__subcmd__help__subcmd__approve"
+                ;;
+            pipeline__subcmd__help,cancel)
+                cmd="pipeline__subcmd__help__subcmd__cancel"
                 ;;
             pipeline__subcmd__help,clean)
                 cmd="pipeline__subcmd__help__subcmd__clean"
@@ -133,6 +145,9 @@ _pipeline() {
             pipeline__subcmd__help,logs)
                 cmd="pipeline__subcmd__help__subcmd__logs"
                 ;;
+            pipeline__subcmd__help,pause)
+                cmd="pipeline__subcmd__help__subcmd__pause"
+                ;;
             pipeline__subcmd__help,plan)
                 cmd="pipeline__subcmd__help__subcmd__plan"
                 ;;
@@ -144,6 +159,9 @@ _pipeline() {
                 ;;
             pipeline__subcmd__help,resolve)
                 cmd="pipeline__subcmd__help__subcmd__resolve"
+                ;;
+            pipeline__subcmd__help,resume)
+                cmd="pipeline__subcmd__help__subcmd__resume"
                 ;;
             pipeline__subcmd__help,retry)
                 cmd="pipeline__subcmd__help__subcmd__retry"
@@ -166,6 +184,30 @@ _pipeline() {
             pipeline__subcmd__help,validate)
                 cmd="pipeline__subcmd__help__subcmd__validate"
                 ;;
+            pipeline__subcmd__help__subcmd__queue,freeze)
+                cmd="pipeline__subcmd__help__subcmd__queue__subcmd__freeze"
+                ;;
+            pipeline__subcmd__help__subcmd__queue,top)
+                cmd="pipeline__subcmd__help__subcmd__queue__subcmd__top"
+                ;;
+            pipeline__subcmd__queue,freeze)
+                cmd="pipeline__subcmd__queue__subcmd__freeze"
+                ;;
+            pipeline__subcmd__queue,help)
+                cmd="pipeline__subcmd__queue__subcmd__help"
+                ;;
+            pipeline__subcmd__queue,top)
+                cmd="pipeline__subcmd__queue__subcmd__top"
+                ;;
+            pipeline__subcmd__queue__subcmd__help,freeze)
+                cmd="pipeline__subcmd__queue__subcmd__help__subcmd__freeze"
+                ;;
+            pipeline__subcmd__queue__subcmd__help,help)
+                cmd="pipeline__subcmd__queue__subcmd__help__subcmd__help"
+                ;;
+            pipeline__subcmd__queue__subcmd__help,top)
+                cmd="pipeline__subcmd__queue__subcmd__help__subcmd__top"
+                ;;
             *)
                 ;;
         esac
@@ -173,7 +215,7 @@ _pipeline() {
 
     case "${cmd}" in
         pipeline)
-            opts="-h -V --color --help --version init validate schema explain plan graph run runs status queue logs show diff evicted resolve retry discard approve reject clean doctor demo completions __supervise help"
+            opts="-h -V --color --help --version init validate schema explain plan graph run runs status queue logs show diff evicted resolve retry discard cancel pause resume approve reject clean doctor demo completions __supervise help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -209,6 +251,28 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__approve)
+            opts="-h -V --run --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__cancel)
             opts="-h -V --run --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -413,7 +477,7 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__help)
-            opts="init validate schema explain plan graph run runs status queue logs show diff evicted resolve retry discard approve reject clean doctor demo completions __supervise help"
+            opts="init validate schema explain plan graph run runs status queue logs show diff evicted resolve retry discard cancel pause resume approve reject clean doctor demo completions __supervise help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -441,6 +505,20 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__help__subcmd__approve)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__help__subcmd__cancel)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -622,6 +700,20 @@ _pipeline() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pipeline__subcmd__help__subcmd__pause)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pipeline__subcmd__help__subcmd__plan)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -637,8 +729,36 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__help__subcmd__queue)
-            opts=""
+            opts="top freeze"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__help__subcmd__queue__subcmd__freeze)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__help__subcmd__queue__subcmd__top)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -665,6 +785,20 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__help__subcmd__resolve)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__help__subcmd__resume)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -820,6 +954,28 @@ _pipeline() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pipeline__subcmd__pause)
+            opts="-h -V --run --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pipeline__subcmd__plan)
             opts="-h -V --json --detailed-exitcode --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -839,8 +995,112 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__queue)
-            opts="-h -V --run --json --color --help --version"
+            opts="-h -V --run --json --color --help --version top freeze help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__queue__subcmd__freeze)
+            opts="-h -V --below --off --run --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --below)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --run)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__queue__subcmd__help)
+            opts="top freeze help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__queue__subcmd__help__subcmd__freeze)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__queue__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__queue__subcmd__help__subcmd__top)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__queue__subcmd__top)
+            opts="-h -V --interrupt --run --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -892,6 +1152,28 @@ _pipeline() {
             ;;
         pipeline__subcmd__resolve)
             opts="-h -V --done --abort --run --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__resume)
+            opts="-h -V --run --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -144,6 +144,8 @@ impl From<SteerError> for Failure {
                 .help("`pipeline status` shows where every unit is"),
             SteerError::NoUnit { .. } => Self::new(Exit::NoMatch, "no_unit", error.to_string())
                 .help("`pipeline status` lists the units"),
+            SteerError::Finished { .. } => Self::new(Exit::Usage, "finished", error.to_string())
+                .help("`pipeline runs` lists the runs; `--run NAME|ID` names another"),
             SteerError::Engine(error) => error.into(),
         }
     }

@@ -20,6 +20,7 @@ mod gate;
 mod graph;
 mod init;
 mod logs;
+mod pause;
 mod plan;
 mod queue;
 mod resolve;
@@ -109,6 +110,12 @@ enum Verb {
     Retry(retry::Args),
     /// Give a unit up
     Discard(retry::DiscardArgs),
+    /// Take a unit out of the run
+    Cancel(pause::CancelArgs),
+    /// Start and land nothing until the run is resumed
+    Pause(pause::Args),
+    /// Lift a pause
+    Resume(pause::Args),
     /// Let a unit pass its gate
     Approve(gate::ApproveArgs),
     /// Do not let a unit pass its gate
@@ -207,6 +214,9 @@ fn perform(cli: Cli) -> Result<Exit, Failure> {
         Verb::Resolve(args) => resolve::perform(&here()?, &args),
         Verb::Retry(args) => retry::perform(&here()?, &args),
         Verb::Discard(args) => retry::discard(&here()?, &args),
+        Verb::Cancel(args) => pause::cancel(&here()?, &args),
+        Verb::Pause(args) => pause::pause(&here()?, &args),
+        Verb::Resume(args) => pause::resume(&here()?, &args),
         Verb::Approve(args) => gate::approve(&here()?, &args),
         Verb::Reject(args) => gate::reject(&here()?, &args),
         Verb::Clean(args) => clean::perform(&here()?, &args, screen(args.json)),

@@ -1,10 +1,14 @@
 //! `pipeline queue`: the merge queue, and the verbs that change it by hand.
 
 use super::RunChoice;
-use super::context::{Context, Reading, Screen, clock, print, print_json};
+use super::context::{Context, Reading, Screen, clock, print, print_json, println};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::steer::{open_desk, tell_next};
+use crate::engine::steer::QueueWish;
+use crate::event::{Hold, QueueEvent};
 use crate::id::RunId;
+use crate::queue::Status;
 use crate::report::queue::{Forecast, table, to_json};
 use crate::view::{History, forecast};
 
@@ -14,6 +18,8 @@ const RUNS_READ_MAX: usize = 5;
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
     #[command(flatten)]
     choice: RunChoice,
     /// Print JSON
@@ -21,7 +27,112 @@ pub(super) struct Args {
     pub(super) json: bool,
 }
 
+/// What is done to the queue.
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Let a unit in the queue go next; what is being verified goes on
+    Top(TopArgs),
+    /// Land nothing of a priority below a number, until the freeze is lifted
+    Freeze(FreezeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct TopArgs {
+    /// The unit
+    unit: String,
+    /// Break off the verifications before it; they are repeated behind it, free of charge
+    #[arg(long)]
+    interrupt: bool,
+    #[command(flatten)]
+    choice: RunChoice,
+}
+
+#[derive(Debug, clap::Args)]
+struct FreezeArgs {
+    /// The lowest priority that still lands
+    #[arg(
+        long,
+        value_name = "PRIORITY",
+        allow_negative_numbers = true,
+        value_parser = priority,
+        required_unless_present = "off"
+    )]
+    below: Option<i64>,
+    /// Lift the freeze
+    #[arg(long, conflicts_with = "below")]
+    off: bool,
+    #[command(flatten)]
+    choice: RunChoice,
+}
+
+/// A priority as units have it in the pipeline file.
+fn priority(text: &str) -> Result<i64, String> {
+    text.parse()
+        .map_err(|_| "a priority is a whole number, as `priority` of a unit in the pipeline file".to_owned())
+}
+
 pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<Exit, Failure> {
+    match &args.action {
+        Some(Action::Top(top)) => put_on_top(context, top),
+        Some(Action::Freeze(freeze)) => perform_freeze(context, freeze),
+        None => list(context, args, screen),
+    }
+}
+
+fn put_on_top(context: &Context, args: &TopArgs) -> Result<Exit, Failure> {
+    let reading = context.read_run(args.choice.run.as_deref())?;
+    let unit = reading.unit_id(&args.unit)?;
+    let mut desk = open_desk(context, "queue top", &reading)?;
+    let below = desk.state().queue().frozen_below();
+    let wish = QueueWish::Top {
+        unit: unit.clone(),
+        interrupt: args.interrupt,
+    };
+    let told = match desk.write_queue(wish)? {
+        Some(QueueEvent::EntryRaised { priority, .. }) => {
+            let passes = match below {
+                Some(below) if priority >= below => format!(", past the freeze below {below}"),
+                Some(_) | None => String::new(),
+            };
+            format!("`{unit}` goes next, with priority {priority}{passes}.")
+        }
+        Some(_) | None => format!("`{unit}` is the next already."),
+    };
+    println(&told);
+    Ok(tell_next(&reading))
+}
+
+fn perform_freeze(context: &Context, args: &FreezeArgs) -> Result<Exit, Failure> {
+    let reading = context.read_run(args.choice.run.as_deref())?;
+    let mut desk = open_desk(context, "queue freeze", &reading)?;
+    let Some(below) = args.below else {
+        let told = match desk.write_queue(QueueWish::Thaw)? {
+            Some(_) => "The freeze is lifted.",
+            None => "The queue is not frozen.",
+        };
+        println(told);
+        return Ok(tell_next(&reading));
+    };
+    let written = desk.write_queue(QueueWish::Freeze { below })?;
+    let already = if written.is_some() { "" } else { " already" };
+    let entries = desk.state().queue().entries();
+    let held = entries
+        .iter()
+        .filter(|entry| entry.status == Status::Held(Hold::Frozen { below }));
+    let held: Vec<String> = held.map(|entry| format!("`{}`", entry.unit)).collect();
+    let whom = if held.is_empty() {
+        "no unit in it is below that now".to_owned()
+    } else {
+        format!("it holds {}", held.join(", "))
+    };
+    println(&format!(
+        "The queue is frozen below priority {below}{already}; {whom}."
+    ));
+    println("`pipeline queue freeze --off` lifts the freeze.");
+    Ok(tell_next(&reading))
+}
+
+fn list(context: &Context, args: &Args, screen: Screen) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
     let forecast = foresee(context, &reading);
     if screen.json {

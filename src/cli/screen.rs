@@ -18,6 +18,7 @@ use crate::event::{Event, Gate, QueueEvent, Reason, Record, RunEvent, StopCause,
 use crate::id::{RunId, UnitId};
 use crate::port::Activity;
 use crate::queue::EntryView;
+use crate::report::queue::words_of_people;
 use crate::report::text::sanitize;
 use crate::report::{line, live::Live};
 use crate::spec::Pipeline;
@@ -269,6 +270,7 @@ impl Inner {
     fn what_a_person_must_do(&self, cause: StopCause, again: &str) -> String {
         let mut lines: Vec<String> = self.red.iter().chain(&self.view.run.trouble).cloned().collect();
         let places = self.view.queue_places();
+        lines.extend(words_of_people(&self.view).lines().map(str::to_owned));
         for unit in &self.view.units {
             if unit.state == UnitState::Gated {
                 let why = unit

@@ -152,7 +152,9 @@ impl Engine {
             .into_iter()
             .filter(|entry| match &entry.status {
                 crate::queue::Status::Held(Hold::TargetDirty { .. }) => true,
-                crate::queue::Status::Held(Hold::BaseRed { .. } | Hold::ConflictAhead { .. })
+                crate::queue::Status::Held(
+                    Hold::BaseRed { .. } | Hold::ConflictAhead { .. } | Hold::Paused | Hold::Frozen { .. },
+                )
                 | crate::queue::Status::Queued
                 | crate::queue::Status::Integrated
                 | crate::queue::Status::Verifying { .. }
@@ -250,6 +252,11 @@ fn rows_of_event(event: &Event) -> Vec<Row> {
             | QueueEvent::BatchSplit { .. }
             | QueueEvent::TargetMoved { .. }
             | QueueEvent::BaseRed { .. }
+            | QueueEvent::QueuePaused
+            | QueueEvent::QueueResumed
+            | QueueEvent::QueueFrozen { .. }
+            | QueueEvent::QueueThawed
+            | QueueEvent::EntryRaised { .. }
             | QueueEvent::SafetyStop { .. } => Vec::new(),
         },
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{Event, Head, Reason, Record, UnitEvent, UnitScoped};
+use crate::event::{EntryEnd, Event, Head, QueueEvent, Reason, Record, UnitEvent, UnitScoped};
 use crate::id::{Oid, RunId, UnitId};
 use crate::port::Clock;
 use crate::run::{IllegalEvent, State};
@@ -36,6 +36,31 @@ pub enum Wish {
     },
     /// Give it up.
     Discard,
+    /// Take it out of what is done; it can be brought back.
+    Cancel,
+}
+
+/// What a person wants of the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueueWish {
+    /// Start and land nothing.
+    Pause,
+    /// Lift the pause.
+    Resume,
+    /// Land nothing of a priority below this.
+    Freeze {
+        /// The lowest priority that is served.
+        below: i64,
+    },
+    /// Lift the freeze.
+    Thaw,
+    /// Let a unit in line go next.
+    Top {
+        /// The unit.
+        unit: UnitId,
+        /// Break off who is served before it.
+        interrupt: bool,
+    },
 }
 
 /// Why a wish cannot be written down.
@@ -58,6 +83,12 @@ pub enum SteerError {
         run: RunId,
         /// The unit.
         unit: String,
+    },
+    /// Nothing is left to steer.
+    #[error("run {run} is finished: nothing of it is left to start or to land")]
+    Finished {
+        /// The run.
+        run: RunId,
     },
     /// The store or the journal.
     #[error(transparent)]
@@ -113,42 +144,90 @@ impl Desk {
     /// # Errors
     /// When the unit is in no state for it; nothing is written then.
     pub fn write(&mut self, unit: &UnitId, wish: Wish) -> Result<(), SteerError> {
-        let phase = self
-            .state
-            .unit(unit)
-            .ok_or_else(|| SteerError::NoUnit {
-                run: self.run.clone(),
-                unit: unit.to_string(),
-            })?
-            .phase();
+        let phase = self.phase(unit)?;
         let refuse = |why| SteerError::WrongState {
             unit: unit.clone(),
             state: phase.as_str(),
             why,
         };
-        let what = event_of(wish, phase).map_err(refuse)?;
-        let event = Event::Unit(UnitScoped {
+        let leaves_queue = self.state.queue().generation_in_line(unit).is_some();
+        let leave = Event::Queue(QueueEvent::EntryLeft {
             unit: unit.clone(),
-            what,
+            end: EntryEnd::Cancelled,
         });
-        let leaves_queue = self.state.queue().entry(unit).is_some();
-        let mut events = vec![event];
-        if leaves_queue {
-            let end = crate::event::EntryEnd::Cancelled;
-            let leave = crate::event::QueueEvent::EntryLeft {
-                unit: unit.clone(),
-                end,
-            };
-            events.insert(0, Event::Queue(leave));
+        let mut events: Vec<Event> = leaves_queue.then_some(leave).into_iter().collect();
+        // Who is cancelled in line is cancelled by leaving it.
+        if wish != Wish::Cancel || !leaves_queue {
+            let what = event_of(wish, phase).map_err(refuse)?;
+            let unit = unit.clone();
+            events.push(Event::Unit(UnitScoped { unit, what }));
         }
         self.rehearse(&events).map_err(|_| {
             refuse(
                 "it is being landed, or is past that; `pipeline run` settles what an engine left half-done",
             )
         })?;
+        self.commit(&events)
+    }
+
+    /// Writes a wish for the queue down and says which event it became; `None` where it is so already.
+    ///
+    /// # Errors
+    /// When it cannot be; nothing is written then.
+    pub fn write_queue(&mut self, wish: QueueWish) -> Result<Option<QueueEvent>, SteerError> {
+        if self.state.is_complete() {
+            let run = self.run.clone();
+            return Err(SteerError::Finished { run });
+        }
+        let Some(event) = self.event_of_queue(wish)? else {
+            return Ok(None);
+        };
+        self.commit(&[Event::Queue(event.clone())])?;
+        Ok(Some(event))
+    }
+
+    /// The event that a wish for the queue becomes.
+    fn event_of_queue(&self, wish: QueueWish) -> Result<Option<QueueEvent>, SteerError> {
+        let queue = self.state.queue();
+        Ok(match wish {
+            QueueWish::Pause => (!queue.is_paused()).then_some(QueueEvent::QueuePaused),
+            QueueWish::Resume => queue.is_paused().then_some(QueueEvent::QueueResumed),
+            QueueWish::Freeze { below } => {
+                (queue.frozen_below() != Some(below)).then_some(QueueEvent::QueueFrozen { below })
+            }
+            QueueWish::Thaw => queue.frozen_below().map(|_| QueueEvent::QueueThawed),
+            QueueWish::Top { unit, interrupt } => {
+                let phase = self.phase(&unit)?;
+                let Some(own) = queue.priority_of(&unit) else {
+                    return Err(SteerError::WrongState {
+                        unit,
+                        state: phase.as_str(),
+                        why: "only a unit in the queue can be put on top",
+                    });
+                };
+                let breaks_off = interrupt && queue.is_served_behind_others(&unit);
+                let priority = queue.priority_on_top(&unit).or_else(|| breaks_off.then_some(own));
+                priority.map(|priority| QueueEvent::EntryRaised {
+                    unit,
+                    priority,
+                    interrupt,
+                })
+            }
+        })
+    }
+
+    fn phase(&self, unit: &UnitId) -> Result<Phase, SteerError> {
+        let state = self.state.unit(unit).ok_or_else(|| SteerError::NoUnit {
+            run: self.run.clone(),
+            unit: unit.to_string(),
+        })?;
+        Ok(state.phase())
+    }
+
+    fn commit(&mut self, events: &[Event]) -> Result<(), SteerError> {
         let records = self
             .store
-            .commit(&self.run, self.clock.now(), &events, &super::rows_of(&events))
+            .commit(&self.run, self.clock.now(), events, &super::rows_of(events))
             .map_err(EngineError::from)?;
         for record in &records {
             self.state.apply(record).map_err(|source| EngineError::Replay {
@@ -196,6 +275,20 @@ fn event_of(wish: Wish, phase: Phase) -> Result<UnitEvent, &'static str> {
         Wish::Retry { .. } | Wish::Discard if phase == Phase::Discarded => {
             return Err("it was given up; write it into the file under another id to do it after all");
         }
+        Wish::Cancel => match phase {
+            Phase::Waiting | Phase::Working | Phase::Gated | Phase::Queued | Phase::Blocked => {
+                UnitEvent::UnitEvicted {
+                    reason: Reason::Cancelled,
+                    sentence: Reason::Cancelled.sentence().to_owned(),
+                }
+            }
+            Phase::Landed | Phase::Published => {
+                return Err("it is done; what has landed is taken back with git");
+            }
+            Phase::Evicted | Phase::Cancelled | Phase::Discarded => {
+                return Err("it has left the run already");
+            }
+        },
         Wish::Retry { note } => UnitEvent::UnitRetried { note },
         Wish::Resolve { head, base } if phase == Phase::Evicted => UnitEvent::UnitResolved { head, base },
         Wish::Resolve { .. } => return Err("only an evicted unit is resolved by hand"),

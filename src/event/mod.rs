@@ -129,7 +129,7 @@ pub enum StopCause {
     Budget,
     /// The time limit of the command line is reached.
     TimeLimit,
-    /// Only a person can go on: a gate, a dirty target.
+    /// Only a person can go on: a gate, a dirty target, a pause.
     Human,
     /// The checks fail on the target itself.
     BaseRed,

@@ -163,6 +163,27 @@ pub enum QueueEvent {
         /// The check.
         check: String,
     },
+    /// A person paused the run: what is under way goes on, nothing else starts or lands.
+    QueuePaused,
+    /// A person lifted the pause.
+    QueueResumed,
+    /// A person froze the entries below a priority: none of them lands.
+    QueueFrozen {
+        /// The lowest priority that is still served.
+        below: i64,
+    },
+    /// A person lifted the freeze.
+    QueueThawed,
+    /// A person gave a unit in line another priority; it keeps it over all its generations.
+    EntryRaised {
+        /// The unit.
+        unit: UnitId,
+        /// Higher goes first.
+        priority: i64,
+        /// Candidates before the unit's own are broken off.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        interrupt: bool,
+    },
     /// Something is wrong that must not be worked around.
     SafetyStop {
         /// Why.
@@ -316,6 +337,13 @@ pub enum Hold {
         /// The paths.
         paths: Vec<String>,
     },
+    /// A person paused the run.
+    Paused,
+    /// A person froze the queue below a priority, and the entry's is lower.
+    Frozen {
+        /// The lowest priority that is served.
+        below: i64,
+    },
 }
 
 impl Hold {
@@ -325,6 +353,8 @@ impl Hold {
             Self::TargetDirty { .. } => Reason::TargetDirty.code(),
             Self::BaseRed { .. } => Reason::BaseRed.code(),
             Self::ConflictAhead { .. } => Reason::ConflictAhead.code(),
+            Self::Paused => "paused",
+            Self::Frozen { .. } => "frozen",
         }
     }
 
@@ -334,6 +364,10 @@ impl Hold {
             Self::TargetDirty { .. } => format!("{} (`pipeline run {file}`)", Reason::TargetDirty.remedy()),
             Self::BaseRed { .. } => format!("{} (`pipeline run {file}`)", Reason::BaseRed.remedy()),
             Self::ConflictAhead { .. } => Reason::ConflictAhead.remedy().to_owned(),
+            Self::Paused => format!("`pipeline resume` lifts the pause; then `pipeline run {file}`"),
+            Self::Frozen { .. } => format!(
+                "`pipeline queue freeze --off` lifts the freeze, `pipeline queue top UNIT` lets one unit pass; then `pipeline run {file}`"
+            ),
         }
     }
 
@@ -345,6 +379,8 @@ impl Hold {
                 paths.join(", ")
             ),
             Self::BaseRed { check } => format!("the check `{check}` fails on the target itself"),
+            Self::Paused => "a person paused the run".to_owned(),
+            Self::Frozen { below } => format!("a person froze the queue below priority {below}"),
             Self::ConflictAhead { units, paths } => {
                 let names: Vec<String> = units.iter().map(|unit| format!("`{unit}`")).collect();
                 let whom = match names.as_slice() {

@@ -74,6 +74,15 @@ impl State {
             },
             QueueEvent::TargetMoved { from, to } => self.target_moved(from, to),
             QueueEvent::BaseRed { commit, check } => self.base_turned_red(commit, check),
+            QueueEvent::QueuePaused => self.pause(true),
+            QueueEvent::QueueResumed => self.pause(false),
+            QueueEvent::QueueFrozen { below } => self.freeze(Some(*below)),
+            QueueEvent::QueueThawed => self.freeze(None),
+            QueueEvent::EntryRaised {
+                unit,
+                priority,
+                interrupt,
+            } => self.raise(unit, *priority, *interrupt),
             QueueEvent::SafetyStop { reason, sentence } => {
                 self.stop.get_or_insert_with(|| (*reason, sentence.clone()));
                 Ok(())
@@ -111,16 +120,16 @@ impl State {
             age: known.map_or(self.step, |known| known.age),
             charged: known.map_or(0, |known| known.charged),
             landed: false,
+            raised: known.and_then(|known| known.raised),
         };
         let rank = Rank {
-            priority: std::cmp::Reverse(priority),
+            priority: std::cmp::Reverse(known.raised.unwrap_or(priority)),
             age: known.age,
             place,
             unit: unit.clone(),
         };
         self.known.insert(unit.clone(), known);
-        self.ranks.insert(unit.clone(), rank.clone());
-        self.line.insert(
+        self.insert(
             rank,
             Entry {
                 generation,

@@ -93,6 +93,10 @@ impl State {
             if entry.hold.is_some() || entry.refused.is_some() {
                 return Next::Release(unit);
             }
+            // The line is ordered by priority, so everybody behind is frozen too.
+            if self.is_frozen(rank) {
+                break;
+            }
             let first = *part.get_or_insert(entry.part);
             if first != entry.part {
                 break;

@@ -229,7 +229,7 @@ impl State {
         let Some(verified) = self.proof(built) else {
             return refuse("the candidate is not verified");
         };
-        if self.is_held(built) || self.base_red().is_some() {
+        if self.is_held(built) || self.base_red().is_some() || self.paused || self.holds_frozen(built) {
             return refuse("the entry is held");
         }
         if (verified.from(), verified.tree()) != (from, tree) {
@@ -345,6 +345,8 @@ impl State {
                 }
             }
         }
+        // A freeze that came meanwhile holds it now.
+        self.drop_void();
         Ok(())
     }
 

@@ -35,7 +35,7 @@ pub struct Facts<'a> {
     pub evidence: &'a dyn Fn(&Oid, &[UnitId]) -> Option<Evidence>,
     /// Whether the file-level check of that name has passed on the target before. False for a unit's own check.
     pub known_green: &'a dyn Fn(&str) -> bool,
-    /// A person paused the queue: what runs goes on, nothing is started or landed.
+    /// Nothing is to be started or landed by this engine; what runs goes on.
     pub paused: bool,
 }
 
@@ -176,12 +176,17 @@ impl State {
         runs
     }
 
+    /// Whether nothing is to be started or landed, for the engine or for a person.
+    fn is_halted(&self, facts: &Facts<'_>) -> bool {
+        facts.paused || self.paused
+    }
+
     /// Whoever is next is put onto the end of the chain.
     fn grow(&self, facts: &Facts<'_>, tip: &Oid) -> Vec<Effect> {
         match self.next_units(tip) {
             Next::Nobody => Vec::new(),
             Next::Release(unit) => record(QueueEvent::EntryReleased { unit: unit.clone() }),
-            Next::Units(_) if facts.paused => Vec::new(),
+            Next::Units(_) if self.is_halted(facts) => Vec::new(),
             Next::Units(units) => vec![Effect::Integrate {
                 base: self.end_of_chain(tip).clone(),
                 units,
@@ -205,7 +210,7 @@ impl State {
             });
         }
         if let Some(verified) = self.proof(built) {
-            let may = turn.is_first && !facts.paused && self.unfollowed.is_none();
+            let may = turn.is_first && !self.is_halted(facts) && self.unfollowed.is_none();
             return if may {
                 vec![Effect::Land(verified)]
             } else {
@@ -238,7 +243,7 @@ impl State {
     fn verify_candidate(&self, facts: &Facts<'_>, turn: Turn<'_>, built: &Built, fresh: bool) -> Vec<Effect> {
         let candidate = &built.candidate;
         let units: Vec<UnitId> = candidate.units.iter().map(|member| member.unit.clone()).collect();
-        if facts.paused {
+        if self.is_halted(facts) {
             return Vec::new();
         }
         // After a failure only a real run can tell a flake.
@@ -264,7 +269,7 @@ impl State {
     }
 
     pub(super) fn verify_base(&self, facts: &Facts<'_>, turn: Turn<'_>, runs: u32) -> Vec<Effect> {
-        if facts.paused || self.is_running_on(turn.tip) {
+        if self.is_halted(facts) || self.is_running_on(turn.tip) {
             return Vec::new();
         }
         if let Some(evidence) = (facts.evidence)(turn.tree, &[]).filter(Evidence::passed) {

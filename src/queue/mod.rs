@@ -13,6 +13,7 @@
 //! | how many units in one, and how a bad one is found | `batch.rs`: neighbours in line; halves of what failed |
 //! | what if it cannot be put there | `obstacle.rs`: on the target it ends the entry, on units ahead it waits |
 //! | what is to be done now | [`State::decide`] in `decide.rs`, a list of rules from top to bottom |
+//! | what people may say | `people.rs`: pause, freeze, let a unit go first |
 //! | whose failure is it | `blame.rs`: asked of a candidate on the target itself |
 //! | what a check run says | `verdict.rs`: the first check that did not pass |
 //! | is it what was reviewed | git, when it is built and again before it lands; one that is not ends as an obstacle (`obstacle.rs`) |
@@ -25,7 +26,7 @@
 //! Queued → Integrated → Verifying → Verified → Landing → landed
 //!    ↑              ↕         base moved, or one ahead in doubt: the candidate no longer counts, free of charge
 //!    ↑           Suspect      it failed, and contains units that have not landed
-//! Held(target_dirty | base_red | conflict_ahead)
+//! Held(target_dirty | base_red | conflict_ahead | paused | frozen)
 //! left: already landed · evicted · cancelled · sent back to a fix stage
 //! ```
 //!
@@ -83,6 +84,7 @@ mod candidates;
 mod decide;
 mod obstacle;
 pub mod order;
+mod people;
 mod places;
 mod proof;
 mod state;
@@ -156,6 +158,8 @@ mod equivalence;
 mod landing_tests;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod people_tests;
 #[cfg(test)]
 mod scenario;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The machine against a world that knows the truth: units that are good, bad, flaky or mended by a fix, a target
 //! that others move, break and repair, runs that are interrupted or that the machine fails, swaps that are raced, refused
-//! or cut by a crash, people who cancel and pause.
+//! or cut by a crash, people who cancel, pause, freeze and let units go first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +48,10 @@ enum Step {
     NextSwap(Swap),
     Release,
     Cancel(usize),
-    Pause(bool),
+    Drain(bool),
+    Pause,
+    Freeze(Option<i64>),
+    Raise(usize, bool),
     Replay,
 }
 
@@ -69,7 +72,10 @@ fn step() -> impl Strategy<Value = Step> {
         ].prop_map(Step::NextSwap),
         1 => Just(Step::Release),
         1 => (0..UNITS).prop_map(Step::Cancel),
-        1 => any::<bool>().prop_map(Step::Pause),
+        1 => any::<bool>().prop_map(Step::Drain),
+        1 => Just(Step::Pause),
+        1 => prop_oneof![Just(None), (-1_i64..3).prop_map(Some)].prop_map(Step::Freeze),
+        1 => (0..UNITS, any::<bool>()).prop_map(|(number, interrupt)| Step::Raise(number, interrupt)),
         2 => Just(Step::Replay),
     ]
 }
@@ -129,7 +135,10 @@ impl Play {
             Step::NextSwap(swap) => self.world.swap = *swap,
             Step::Release => self.release(),
             Step::Cancel(number) => self.cancel(*number),
-            Step::Pause(paused) => self.world.paused = *paused,
+            Step::Drain(draining) => self.world.paused = *draining,
+            Step::Pause => self.pause(),
+            Step::Freeze(below) => self.freeze(*below),
+            Step::Raise(number, interrupt) => self.raise(*number, *interrupt),
             Step::Replay => self.replay(),
         }
         self.world.settle();
@@ -203,6 +212,34 @@ impl Play {
         }
     }
 
+    /// Pauses the queue, or lifts the pause.
+    fn pause(&mut self) {
+        let paused = self.world.state.is_paused();
+        self.world.record(if paused {
+            QueueEvent::QueueResumed
+        } else {
+            QueueEvent::QueuePaused
+        });
+    }
+
+    fn freeze(&mut self, below: Option<i64>) {
+        if self.world.state.frozen_below() != below {
+            self.world
+                .record(below.map_or(QueueEvent::QueueThawed, |below| QueueEvent::QueueFrozen { below }));
+        }
+    }
+
+    fn raise(&mut self, number: usize, interrupt: bool) {
+        let unit = unit(&self.units[number].0);
+        if let Some(priority) = self.world.state.priority_on_top(&unit) {
+            self.world.record(QueueEvent::EntryRaised {
+                unit,
+                priority,
+                interrupt,
+            });
+        }
+    }
+
     /// State is the fold of the journal.
     fn replay(&mut self) {
         let mut state = State::new(self.world.state.settings);
@@ -215,6 +252,10 @@ impl Play {
     /// No more faults: everything must come to an end.
     fn finish(&mut self) {
         self.world.paused = false;
+        if self.world.state.is_paused() {
+            self.pause();
+        }
+        self.freeze(None);
         self.world.swap = Swap::Clean;
         self.world.others_remove("red");
         self.world.settle();
@@ -313,6 +354,7 @@ impl Play {
     /// place. Ages and the line are counted here from the journal alone; who has a candidate or is held, the queue says.
     fn check_order(&self) {
         let (mut line, mut ages, mut step) = (BTreeMap::new(), BTreeMap::new(), 0_u32);
+        let mut raised: BTreeMap<UnitId, i64> = BTreeMap::new();
         let mut state = State::new(self.world.state.settings);
         for event in &self.world.journal {
             match event {
@@ -323,7 +365,22 @@ impl Play {
                     ..
                 } => {
                     let age = *ages.entry(unit.clone()).or_insert(step);
+                    let priority = raised.get(unit).unwrap_or(priority);
                     line.insert(unit.clone(), (-priority, age, *place));
+                }
+                QueueEvent::EntryRaised { unit, priority, .. } => {
+                    raised.insert(unit.clone(), *priority);
+                    line.get_mut(unit).unwrap().0 = -priority;
+                }
+                QueueEvent::LandIntended { commit, .. } => {
+                    let lands: Vec<_> = line
+                        .keys()
+                        .filter(|unit| state.entry(unit).is_some_and(|e| e.chain_place == Some(0)))
+                        .collect();
+                    assert!(!state.is_paused(), "{commit} lands while the queue is paused");
+                    let frozen =
+                        |unit: &&&UnitId| state.frozen_below().is_some_and(|below| -line[**unit].0 < below);
+                    assert_eq!(lands.iter().find(frozen), None, "a frozen unit lands");
                 }
                 QueueEvent::CandidateBuilt { candidate } => {
                     let waits = |unit: &UnitId| state.entry(unit).is_some_and(|e| e.status == Status::Queued);

@@ -333,6 +333,15 @@ impl World {
         })
     }
 
+    /// What was intended comes to its end.
+    pub(super) fn settle_landing(&mut self) {
+        let to = self
+            .state
+            .pending_landing()
+            .map(|pending| pending.verified.to().clone());
+        self.swap(to.expect("a landing was intended"));
+    }
+
     fn swap(&mut self, to: Oid) {
         let (swap, pending) = (self.swap, self.state.pending_landing().unwrap().clone());
         self.swap = Swap::Clean;

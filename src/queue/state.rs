@@ -45,6 +45,10 @@ pub struct State {
     pub(super) landed: Vec<LandedRecord>,
     pub(super) unfollowed: Option<Unfollowed>,
     pub(super) stop: Option<(Reason, String)>,
+    /// A person paused the queue.
+    pub(super) paused: bool,
+    /// Entries of a lower priority are held.
+    pub(super) frozen_below: Option<i64>,
 }
 
 /// A unit in line.
@@ -78,6 +82,8 @@ pub(super) struct Known {
     pub(super) age: u64,
     pub(super) charged: u32,
     pub(super) landed: bool,
+    /// The priority a person gave it.
+    pub(super) raised: Option<i64>,
 }
 
 /// A candidate, with what is known about it.
@@ -251,6 +257,8 @@ impl State {
             landed: Vec::new(),
             unfollowed: None,
             stop: None,
+            paused: false,
+            frozen_below: None,
         }
     }
 
@@ -326,7 +334,7 @@ impl State {
         EntryView {
             unit: rank.unit.clone(),
             position,
-            status: self.status(&rank.unit, entry, built),
+            status: self.status(rank, entry, built),
             generation: entry.generation,
             candidate: member.map(|member| member.commit.clone()),
             chain_place: self.chain.iter().position(|built| built.holds(&rank.unit)),
@@ -334,8 +342,8 @@ impl State {
         }
     }
 
-    fn status(&self, unit: &UnitId, entry: &Entry, built: Option<&Built>) -> Status {
-        let lands = |pending: &&PendingLanding| pending.verified.units().iter().any(|m| m.unit == *unit);
+    fn status(&self, rank: &Rank, entry: &Entry, built: Option<&Built>) -> Status {
+        let lands = |pending: &&PendingLanding| pending.verified.units().iter().any(|m| m.unit == rank.unit);
         if let Some(pending) = self.pending.as_ref().filter(lands) {
             return Status::Landing {
                 from: pending.verified.from().clone(),
@@ -350,12 +358,15 @@ impl State {
                 check: check.to_owned(),
             });
         }
+        if let Some(fence) = built.and_then(|built| self.running(built)) {
+            return Status::Verifying { fence };
+        }
+        if let Some(hold) = self.held_by_person(rank) {
+            return Status::Held(hold);
+        }
         let Some(built) = built else {
             return self.hold_ahead(entry).map_or(Status::Queued, Status::Held);
         };
-        if let Some(fence) = self.running(built) {
-            return Status::Verifying { fence };
-        }
         let on_target = self.expected_tip.as_ref().is_some_and(|tip| built.stands_on(tip));
         match self.proof(built) {
             Some(_) => Status::Verified,
@@ -441,10 +452,12 @@ impl State {
         self.line.is_empty() && self.pending.is_none() && self.unfollowed.is_none() && self.runs.is_empty()
     }
 
-    /// Only a person can bring the queue on: the target is red, or its checkout is dirty where a landing would write.
+    /// Only a person can bring the queue on: the target is red, its checkout is dirty where a landing would write, or a
+    /// person holds everything that is in line.
     pub fn waits_for_person(&self) -> bool {
         let dirty = self.chain.first().is_some_and(|first| self.is_held(first));
-        !self.line.is_empty() && self.pending.is_none() && (dirty || self.base_red().is_some())
+        let held = dirty || self.base_red().is_some() || self.is_held_by_person();
+        !self.line.is_empty() && self.pending.is_none() && held
     }
 
     /// The event that lifts a stop for `target_rewritten` once the target has been restored. The engine asks on

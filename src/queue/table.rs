@@ -156,6 +156,13 @@ fn line_rows() -> Vec<(&'static str, QueueEvent)> {
                 check: "test".to_owned(),
             },
         ),
+        ("queue_paused", QueueEvent::QueuePaused),
+        (
+            "queue_frozen, above its priority",
+            QueueEvent::QueueFrozen { below: 1 },
+        ),
+        ("entry_raised", raised(false)),
+        ("entry_raised, interrupt", raised(true)),
     ]
 }
 
@@ -236,6 +243,14 @@ fn intended() -> QueueEvent {
         from: oid(0),
         tree: oid(3),
         checkout: None,
+    }
+}
+
+fn raised(interrupt: bool) -> QueueEvent {
+    QueueEvent::EntryRaised {
+        unit: unit(),
+        priority: 1,
+        interrupt,
     }
 }
 

@@ -104,15 +104,16 @@ impl State {
         self.chain.is_empty() || (!at_end && self.chain.len() < self.window.width() && starting < slots_free)
     }
 
-    /// Forgets candidates that no longer count: the target moved, one ahead is in doubt, a unit left or was approved
-    /// anew. Whatever may have changed one of these ends with this.
+    /// Forgets candidates that no longer count: the target moved, one ahead is in doubt, a unit left, was approved
+    /// anew or is frozen. Whatever may have changed one of these ends with this.
     pub(super) fn drop_void(&mut self) {
         let Some(tip) = self.expected_tip.clone() else {
             return;
         };
         let mut onto = tip;
         for built in std::mem::take(&mut self.chain) {
-            if built.candidate.base == onto && self.has_its_units(&built) {
+            let frozen = self.holds_frozen(&built) && !self.is_being_landed(&built);
+            if built.candidate.base == onto && self.has_its_units(&built) && !frozen {
                 if !built.is_in_doubt() {
                     onto.clone_from(&built.candidate.commit);
                 }

@@ -418,6 +418,17 @@ impl Lines<'_> {
                 let target = one_line(&self.view.run.target, TEXT_CHARS_MAX);
                 Some(self.compose(Tone::Attention, self.mark(Tone::Attention), None, &target, &text))
             }
+            QueueEvent::QueuePaused => {
+                Some(self.word_of_person("paused: what runs goes on, nothing starts or lands"))
+            }
+            QueueEvent::QueueResumed => Some(self.word_of_person("the pause is lifted")),
+            QueueEvent::QueueFrozen { below } => {
+                Some(self.word_of_person(&format!("frozen below priority {below}")))
+            }
+            QueueEvent::QueueThawed => Some(self.word_of_person("the freeze is lifted")),
+            QueueEvent::EntryRaised { unit, priority, .. } => {
+                Some(self.word_of_person(&format!("{unit} goes next, with priority {priority}")))
+            }
             QueueEvent::Enqueued { .. }
             | QueueEvent::CandidateBuilt { .. }
             | QueueEvent::VerifyStarted { .. }
@@ -428,6 +439,11 @@ impl Lines<'_> {
             | QueueEvent::EntryReleased { .. }
             | QueueEvent::EntryCharged { .. } => None,
         }
+    }
+
+    /// What a person said to the queue.
+    fn word_of_person(&self, text: &str) -> String {
+        self.compose(Tone::Attention, self.mark(Tone::Attention), None, "queue", text)
     }
 
     fn left(&self, id: &UnitId, end: &EntryEnd) -> Option<String> {

@@ -63,9 +63,27 @@ pub fn table(view: &View, forecast: &Forecast, style: LineStyle) -> String {
         out.push_str(&grid(&rows));
         let _ = write!(out, "\n{}\n", judged_by(view, forecast));
     }
-    if run.state != RunState::Running && !view.is_settled() {
+    out.push_str(&words_of_people(view));
+    if run.state != RunState::Running && !view.is_settled() && !view.queue().is_paused() {
         let file = one_line(&run.file, CELL_CHARS_MAX);
         let _ = writeln!(out, "No engine runs. Next: pipeline run {file}");
+    }
+    out
+}
+
+/// What people said to the queue, and how it is taken back.
+pub fn words_of_people(view: &View) -> String {
+    let mut out = String::new();
+    if view.queue().is_paused() {
+        out.push_str(
+            "A person paused the run: nothing starts or lands. `pipeline resume` lifts the pause.\n",
+        );
+    }
+    if let Some(below) = view.queue().frozen_below() {
+        let _ = writeln!(
+            out,
+            "A person froze the queue below priority {below}. `pipeline queue freeze --off` lifts the freeze."
+        );
     }
     out
 }
@@ -122,6 +140,8 @@ pub fn to_json(view: &View, forecast: &Forecast) -> Value {
         "target": view.run.target,
         "state": view.run.state.as_str(),
         "trouble": view.run.trouble,
+        "paused": view.queue().is_paused(),
+        "frozen_below": view.queue().frozen_below(),
         "entries": entries,
         "eta": {
             "median_ms": forecast.median_ms,

@@ -79,6 +79,7 @@ pub fn status(view: &View, style: LineStyle, now: Timestamp) -> String {
             one_line(trouble, CELL_CHARS_MAX).trim_end_matches('.')
         );
     }
+    out.push_str(&super::queue::words_of_people(view));
     if run.waived {
         out.push_str("Units land unverified: the file says `queue: {verify: none}`.\n");
     }
@@ -164,6 +165,7 @@ fn next_command(view: &View) -> Option<String> {
         return Some(format!("pipeline approve {}", unit.id));
     }
     match view.run.state {
+        RunState::Paused if view.queue().is_paused() => Some("pipeline resume".to_owned()),
         RunState::Paused | RunState::Interrupted => Some(format!(
             "pipeline run {}",
             one_line(&view.run.file, CELL_CHARS_MAX)

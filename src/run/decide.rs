@@ -37,7 +37,7 @@ impl State {
             return of_queue.into_iter().filter(is_immediate).collect();
         }
         let mut effects = Vec::new();
-        if !facts.draining {
+        if !facts.draining && !self.queue.is_paused() {
             let mut claims = self.held.claims();
             effects.extend(
                 of_queue
@@ -255,7 +255,7 @@ impl State {
     /// Whether the checks are to be run on the target's tip before an engine begins: work is left that would be paid
     /// for, or the queue waits for a target that failed, and by calling again a person says that it may pass now.
     pub fn wants_preflight(&self, selection: Option<&BTreeSet<UnitId>>, skip: bool) -> bool {
-        if self.queue.safety_stop().is_some() {
+        if self.queue.safety_stop().is_some() || self.queue.is_paused() {
             return false;
         }
         let begins = |(id, unit): (&UnitId, &unit::State)| {
@@ -341,6 +341,9 @@ impl State {
         }
         if facts.draining {
             return Some(StopCause::Signal);
+        }
+        if self.queue.is_paused() {
+            return Some(StopCause::Human);
         }
         if !asked.starts.is_empty() || self.ready(facts).next().is_some() {
             return self.budget_is_spent().then_some(StopCause::Budget);

@@ -588,6 +588,11 @@ fn news_for_units(event: &QueueEvent) -> Vec<(&UnitId, unit::QueueNews)> {
         | QueueEvent::BatchSplit { .. }
         | QueueEvent::TargetMoved { .. }
         | QueueEvent::BaseRed { .. }
+        | QueueEvent::QueuePaused
+        | QueueEvent::QueueResumed
+        | QueueEvent::QueueFrozen { .. }
+        | QueueEvent::QueueThawed
+        | QueueEvent::EntryRaised { .. }
         | QueueEvent::SafetyStop { .. } => Vec::new(),
     }
 }

@@ -143,7 +143,13 @@ fn left_ms(entry: &EntryView, history: &History, now: Timestamp) -> Option<u64> 
             Some(began.map_or(typical, |began| typical.saturating_sub(elapsed_ms(*began, now))))
         }
         Status::Verified | Status::Landing { .. } => Some(0),
-        Status::Held(Hold::TargetDirty { .. } | Hold::BaseRed { .. } | Hold::ConflictAhead { .. }) => None,
+        Status::Held(
+            Hold::TargetDirty { .. }
+            | Hold::BaseRed { .. }
+            | Hold::ConflictAhead { .. }
+            | Hold::Paused
+            | Hold::Frozen { .. },
+        ) => None,
     }
 }
 

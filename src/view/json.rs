@@ -37,6 +37,8 @@ impl View {
                 "waived": run.waived,
                 "stopped": run.stopped,
                 "trouble": run.trouble,
+                "paused": self.queue.is_paused(),
+                "frozen_below": self.queue.frozen_below(),
             },
             "units": units,
             "counts": {

@@ -154,7 +154,7 @@ impl View {
     /// none does was interrupted.
     pub fn tell_no_engine(&mut self) {
         if self.run.state == RunState::Running {
-            self.run.state = RunState::Interrupted;
+            self.run.state = self.state_at_rest();
             self.run.worked.died();
         }
         // What was under way then is not any more.
@@ -163,6 +163,15 @@ impl View {
                 row.state = StageState::Pending;
                 row.outcome = Some(Outcome::Interrupted);
             }
+        }
+    }
+
+    /// How the run stands that no engine has and that is not finished.
+    fn state_at_rest(&self) -> RunState {
+        if self.queue.is_paused() {
+            RunState::Paused
+        } else {
+            RunState::Interrupted
         }
     }
 

@@ -3,8 +3,8 @@
 //! Where an entry stands is asked of the queue's own machine. What is folded here is what the queue's events say about
 //! units: that they joined, what their checks said, how they left.
 
-use super::{UnitState, View};
-use crate::event::{EntryEnd, Head, LandedUnit, QueueEvent, Record};
+use super::{RunState, UnitState, View};
+use crate::event::{EntryEnd, Head, LandedUnit, QueueEvent, Reason, Record};
 use crate::id::{Oid, UnitId};
 
 impl View {
@@ -58,6 +58,11 @@ impl View {
                 }
             }
             QueueEvent::EntryLeft { unit, end } => self.left(record, unit, end),
+            QueueEvent::QueuePaused | QueueEvent::QueueResumed => {
+                if self.run.state != RunState::Running {
+                    self.run.state = self.state_at_rest();
+                }
+            }
             QueueEvent::CandidateBuilt { .. }
             | QueueEvent::IntegrationFailed { .. }
             | QueueEvent::VerifyStarted { .. }
@@ -69,6 +74,9 @@ impl View {
             | QueueEvent::BatchSplit { .. }
             | QueueEvent::TargetMoved { .. }
             | QueueEvent::BaseRed { .. }
+            | QueueEvent::QueueFrozen { .. }
+            | QueueEvent::QueueThawed
+            | QueueEvent::EntryRaised { .. }
             | QueueEvent::SafetyStop { .. } => {}
         }
     }
@@ -117,7 +125,7 @@ impl View {
             // A unit that a person took back before this is no longer queued and keeps its state.
             EntryEnd::Cancelled => {
                 if self.units[place].state == UnitState::Queued {
-                    self.end(record, place, UnitState::Cancelled);
+                    self.evict(record, place, Reason::Cancelled, Reason::Cancelled.sentence());
                 }
             }
         }

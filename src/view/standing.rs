@@ -152,17 +152,18 @@ impl View {
                 let sentence = format!("{} is being moved to {}", self.run.target, to.short());
                 Standing::new(code, sentence, Vec::new())
             }
-            Status::Held(hold) => self.standing_held(hold),
+            Status::Held(hold) => self.standing_held(&entry.unit, hold),
         }
     }
 
-    fn standing_held(&self, hold: &Hold) -> Standing {
+    fn standing_held(&self, unit: &UnitId, hold: &Hold) -> Standing {
         let waits_for = match hold {
-            Hold::TargetDirty { .. } => vec![Waited::Person],
+            Hold::TargetDirty { .. } | Hold::Paused | Hold::Frozen { .. } => vec![Waited::Person],
             Hold::BaseRed { .. } => vec![Waited::Base, Waited::Person],
             Hold::ConflictAhead { units, .. } => units.iter().cloned().map(Waited::Unit).collect(),
         };
-        Standing::new(hold.code(), hold.sentence(), waits_for).with(hold.remedy(&self.run.file))
+        let remedy = hold.remedy(&self.run.file).replace("UNIT", unit.as_str());
+        Standing::new(hold.code(), hold.sentence(), waits_for).with(remedy)
     }
 
     fn standing_outside(&self, unit: &UnitView, after: &[UnitId]) -> Standing {

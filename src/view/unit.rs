@@ -100,7 +100,13 @@ impl View {
                 self.queue.person_takes_over(&self.units[place].id);
                 self.rest(place);
             }
-            UnitEvent::UnitDiscarded => self.end(record, place, UnitState::Cancelled),
+            UnitEvent::UnitDiscarded => {
+                // That it was taken out of the queue for this is no reason of its own.
+                if self.units[place].reason == Some(Reason::Cancelled) {
+                    (self.units[place].reason, self.units[place].sentence) = (None, None);
+                }
+                self.end(record, place, UnitState::Cancelled);
+            }
         }
     }
 

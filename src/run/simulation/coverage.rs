@@ -102,6 +102,11 @@ pub(super) const EXPECTED: &[&str] = &[
     "left evicted",
     "left cancelled",
     "target_moved",
+    "queue_paused",
+    "queue_resumed",
+    "queue_frozen",
+    "queue_thawed",
+    "entry_raised",
     "base_red",
     "safety_stop",
     "world killed",
@@ -228,6 +233,8 @@ fn queue_word(event: &QueueEvent) -> String {
             Hold::TargetDirty { .. } => "entry_held target_dirty",
             Hold::BaseRed { .. } => "entry_held base_red",
             Hold::ConflictAhead { .. } => "entry_held conflict_ahead",
+            Hold::Paused => "entry_held paused",
+            Hold::Frozen { .. } => "entry_held frozen",
         },
         QueueEvent::EntryReleased { .. } => "entry_released",
         QueueEvent::EntryCharged { .. } => "entry_charged",
@@ -242,6 +249,11 @@ fn queue_word(event: &QueueEvent) -> String {
         QueueEvent::BaseRed { .. } => "base_red",
         QueueEvent::SafetyStop { .. } => "safety_stop",
         QueueEvent::BatchSplit { .. } => "batch_split",
+        QueueEvent::QueuePaused => "queue_paused",
+        QueueEvent::QueueResumed => "queue_resumed",
+        QueueEvent::QueueFrozen { .. } => "queue_frozen",
+        QueueEvent::QueueThawed => "queue_thawed",
+        QueueEvent::EntryRaised { .. } => "entry_raised",
     };
     word.to_owned()
 }

@@ -43,6 +43,10 @@ pub(super) struct Laws {
     /// A landing whose checkout is to follow.
     to_follow: Option<Oid>,
     has_checkout: bool,
+    /// What people said to the queue.
+    paused: bool,
+    frozen_below: Option<i64>,
+    raised: BTreeMap<UnitId, i64>,
 }
 
 impl Laws {
@@ -63,6 +67,9 @@ impl Laws {
             red: None,
             to_follow: None,
             has_checkout: false,
+            paused: false,
+            frozen_below: None,
+            raised: BTreeMap::new(),
         }
     }
 
@@ -160,7 +167,15 @@ impl Laws {
                     .insert(unit.clone(), (head.commit.clone(), base.clone()));
                 assert!(before.is_none(), "{unit} is in line once");
             }
-            QueueEvent::LandIntended { checkout, .. } => {
+            QueueEvent::QueuePaused => self.paused = true,
+            QueueEvent::QueueResumed => self.paused = false,
+            QueueEvent::QueueFrozen { below } => self.frozen_below = Some(*below),
+            QueueEvent::QueueThawed => self.frozen_below = None,
+            QueueEvent::EntryRaised { unit, priority, .. } => {
+                self.raised.insert(unit.clone(), *priority);
+            }
+            QueueEvent::LandIntended { checkout, commit, .. } => {
+                self.may_land_now(commit, setting);
                 assert_eq!(self.to_follow, None, "a checkout follows before the next landing");
                 self.has_checkout = checkout.is_some();
             }
@@ -238,6 +253,24 @@ impl Laws {
                 case.is_there |= *end == EntryEnd::AlreadyLanded;
             }
             _ => {}
+        }
+    }
+
+    /// A person's word holds for every landing that is begun after it.
+    fn may_land_now(&self, commit: &Oid, setting: &Setting) {
+        assert!(!self.paused, "nothing lands while a person has paused the run");
+        for member in &self.built[commit].units {
+            let units = &setting.pipeline.units;
+            let written = units
+                .iter()
+                .find(|unit| unit.id == member.unit)
+                .map(|unit| unit.priority);
+            let priority = self.raised.get(&member.unit).copied().or(written);
+            assert!(
+                self.frozen_below.is_none_or(|below| priority >= Some(below)),
+                "{} lands though it is frozen",
+                member.unit
+            );
         }
     }
 
@@ -321,6 +354,8 @@ impl Laws {
                 .unit(unit)
                 .and_then(crate::unit::State::budget)
                 .is_some_and(|budget| case.spent >= budget),
+            // A person may do so at any time.
+            Reason::Cancelled => true,
             other => panic!("{unit} is evicted as {other}"),
         };
         assert!(holds, "{unit} is evicted as {reason} without a reason");
@@ -349,8 +384,15 @@ impl Laws {
             StopCause::Finished => state.queue().is_idle() && self.line.is_empty(),
             StopCause::Human => {
                 let entries = state.queue().entries();
-                let dirty = |status: &Status| matches!(status, Status::Held(Hold::TargetDirty { .. }));
-                state.gates().next().is_some() || entries.iter().any(|entry| dirty(&entry.status))
+                let by_person = |status: &Status| {
+                    matches!(
+                        status,
+                        Status::Held(Hold::TargetDirty { .. } | Hold::Frozen { .. })
+                    )
+                };
+                state.gates().next().is_some()
+                    || self.paused
+                    || entries.iter().any(|entry| by_person(&entry.status))
             }
             StopCause::BaseRed => {
                 let tip = state.queue().expected_tip().expect("the target was looked at");

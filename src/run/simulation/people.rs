@@ -9,9 +9,9 @@ use super::agents::{Truth, truth_of};
 use super::driver::{Driver, Halt, Step};
 use super::git::{File, Integration, Mark, OTHERS, Path, Stamp, THEIRS, Tree};
 use super::setting::{Kind, number_of, unit_id};
-use crate::event::{EntryEnd, Event, Head, QueueEvent, Record, StopCause, UnitEvent, UnitScoped};
+use crate::event::{EntryEnd, Event, Head, QueueEvent, Reason, Record, StopCause, UnitEvent, UnitScoped};
 use crate::id::{Oid, UnitId};
-use crate::run::queue_checks;
+use crate::run::{decide, queue_checks};
 use crate::unit::Phase;
 
 /// What a person wants of a unit; as in `engine::steer`.
@@ -21,6 +21,7 @@ enum Wish {
     Retry,
     Resolve { head: Head, base: Oid },
     Discard,
+    Cancel,
 }
 
 impl Driver {
@@ -192,12 +193,13 @@ impl Driver {
     pub(super) fn people_help(&mut self) -> Step<bool> {
         self.mend_target();
         self.clean();
+        let lifted = self.lift_holds()?;
         let gated: Vec<UnitId> = self.state.gates().map(|(unit, _)| unit.clone()).collect();
         for unit in &gated {
             let approves = self.setting.kind == Kind::Calm || self.dice.chance(80);
             self.wish(unit, Wish::Decide(approves))?;
         }
-        Ok(!gated.is_empty())
+        Ok(lifted || !gated.is_empty())
     }
 
     /// What people may want of units while no engine runs.
@@ -221,6 +223,7 @@ impl Driver {
                 self.wish(&unit, wish)?;
             }
         }
+        self.wish_of_queue()?;
         let everybody = self.setting.kind == Kind::Wild && self.dice.chance(20);
         self.selection = everybody.then(|| self.draw_selection());
         Ok(())
@@ -230,9 +233,59 @@ impl Driver {
         Some(match self.dice.roll(10) {
             0..=5 if phase == Phase::Gated => Wish::Decide(self.dice.chance(70)),
             0..=4 if phase == Phase::Evicted => self.repair(unit)?,
+            8 => Wish::Cancel,
             9 => Wish::Discard,
             _ => Wish::Retry,
         })
+    }
+
+    /// What people may say to the queue.
+    fn wish_of_queue(&mut self) -> Step {
+        let queue = self.state.queue();
+        if (queue.is_paused() || queue.frozen_below().is_some()) && self.dice.chance(70) {
+            self.lift_holds()?;
+            return Ok(());
+        }
+        let below = i64::from(self.dice.roll(4)) - 1;
+        let interrupt = self.dice.chance(50);
+        let event = match self.dice.roll(24) {
+            0 if !self.state.queue().is_paused() => QueueEvent::QueuePaused,
+            1 if self.state.queue().frozen_below() != Some(below) => QueueEvent::QueueFrozen { below },
+            2..=5 => {
+                let queue = self.state.queue();
+                let raise = |entry: crate::queue::EntryView| {
+                    let priority = queue.priority_on_top(&entry.unit)?;
+                    Some((entry.unit, priority))
+                };
+                let raised: Vec<(UnitId, i64)> = queue.entries().into_iter().filter_map(raise).collect();
+                if raised.is_empty() {
+                    return Ok(());
+                }
+                let (unit, priority) = self.dice.pick(&raised);
+                QueueEvent::EntryRaised {
+                    unit,
+                    priority,
+                    interrupt,
+                }
+            }
+            _ => return Ok(()),
+        };
+        self.record_queue(event)
+    }
+
+    /// A pause and a freeze are lifted; `false` where there is none.
+    fn lift_holds(&mut self) -> Step<bool> {
+        let (paused, frozen) = (
+            self.state.queue().is_paused(),
+            self.state.queue().frozen_below().is_some(),
+        );
+        if paused {
+            self.record_queue(QueueEvent::QueueResumed)?;
+        }
+        if frozen {
+            self.record_queue(QueueEvent::QueueThawed)?;
+        }
+        Ok(paused || frozen)
     }
 
     /// A person's commit on the target instead of the unit's.
@@ -268,8 +321,15 @@ impl Driver {
             }
             Wish::Discard if phase != Phase::Landed && phase != Phase::Discarded => UnitEvent::UnitDiscarded,
             Wish::Resolve { head, base } if phase == Phase::Evicted => UnitEvent::UnitResolved { head, base },
-            Wish::Decide(_) | Wish::Retry | Wish::Resolve { .. } | Wish::Discard => return Ok(()),
+            Wish::Cancel if !decide::has_ended(phase) || phase == Phase::Blocked => UnitEvent::UnitEvicted {
+                reason: Reason::Cancelled,
+                sentence: String::new(),
+            },
+            Wish::Decide(_) | Wish::Retry | Wish::Resolve { .. } | Wish::Discard | Wish::Cancel => {
+                return Ok(());
+            }
         };
+        let cancels = matches!(&what, UnitEvent::UnitEvicted { .. });
         let event = Event::Unit(UnitScoped {
             unit: unit.clone(),
             what,
@@ -280,7 +340,9 @@ impl Driver {
             Event::Queue(QueueEvent::EntryLeft { unit, end })
         };
         let in_line = self.state.queue().entry(unit).is_some();
-        let events: Vec<Event> = in_line.then(leave).into_iter().chain([event]).collect();
+        // Who is cancelled in line is cancelled by leaving it.
+        let event = (!cancels || !in_line).then_some(event);
+        let events: Vec<Event> = in_line.then(leave).into_iter().chain(event).collect();
         let mut rehearsed = self.state.clone();
         for event in &events {
             let (at, event) = (self.now, event.clone());
