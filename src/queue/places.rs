@@ -15,6 +15,12 @@ impl State {
         self.batch.size() as usize
     }
 
+    /// For readers: no engine is there, so nothing that the journal leaves under way runs any more.
+    pub fn tell_no_engine(&mut self) {
+        let runs = std::mem::take(&mut self.runs);
+        self.ended.extend(runs.into_keys());
+    }
+
     /// Whom a unit's candidate contains that has not landed, in the order in which they land.
     pub fn unlanded_below(&self, unit: &UnitId) -> Vec<UnitId> {
         let Some(mut built) = self.candidate_of(unit) else {

@@ -158,6 +158,7 @@ impl View {
             self.run.worked.died();
         }
         // What was under way then is not any more.
+        self.queue.tell_no_engine();
         for row in self.units.iter_mut().flat_map(|unit| &mut unit.stages) {
             if row.state == StageState::Running {
                 row.state = StageState::Pending;

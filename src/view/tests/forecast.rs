@@ -201,3 +201,14 @@ fn without_an_engine_what_needs_no_person_needs_somebody_who_starts_one() {
     assert_eq!(standing.waits_for.last(), Some(&Waited::Engine));
     assert!(standing.remedy.unwrap().contains("pipeline run rfc.yaml"));
 }
+
+#[test]
+fn what_a_dead_engine_was_verifying_is_not_shown_as_being_verified() {
+    let mut script = side_by_side();
+    script.view.tell_no_engine();
+    let entries = script.view.queue().entries();
+    assert!(
+        entries.iter().all(|entry| entry.status == Status::Integrated),
+        "{entries:?}"
+    );
+}
