@@ -67,3 +67,223 @@ fn without_a_run_there_is_no_queue() {
     assert!(said.err.contains("no run in this repository yet"), "{}", said.err);
     assert!(said.err.contains("pipeline run FILE"), "{}", said.err);
 }
+
+/// A run of three units in line whose engine was killed while the first is verified; the checks pass from now on. `b` has
+/// a priority of its own.
+fn in_line(b: &str) -> World {
+    let world = ready("window: 1", "abc", "");
+    if !b.is_empty() {
+        let text = world.read("rfc.yaml");
+        let with = format!("{{{b}title: 'feat: b'");
+        world.write("rfc.yaml", &text.replace("{title: 'feat: b'", &with));
+        world.commit("chore: priorities");
+    }
+    let mut engine = queue_all(&world, "abc");
+    world.wait_until("one is verified", || exists(&world, "gate.a"));
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    touch(&world, "open");
+    world
+}
+
+/// The titles of what landed, the first first.
+fn landed(world: &World) -> Vec<String> {
+    let log = world.git(&["log", "--reverse", "--format=%s"]);
+    let titles = log.lines().filter_map(|title| title.strip_prefix("feat: "));
+    titles.map(str::to_owned).collect()
+}
+
+/// Everything is as the journal says, and nothing is left behind.
+fn assert_sound(world: &World) {
+    world.expect(&["doctor", "--strict"], 0);
+    world.assert_clean();
+}
+
+#[test]
+fn a_paused_run_starts_and_lands_nothing_until_it_is_resumed() {
+    let world = in_line("");
+    let said = world.expect(&["pause"], 0);
+    assert!(said.out.contains("Next: pipeline resume"), "{}", said.out);
+    assert_eq!(
+        line(&world),
+        entries(&[
+            ("a", "held", "paused"),
+            ("b", "held", "paused"),
+            ("c", "held", "paused")
+        ])
+    );
+    let runs = world.events("verify_started").len();
+    let said = world.expect(&["run", "rfc.yaml"], 6);
+    assert!(
+        said.out.contains("`pipeline resume` lifts the pause"),
+        "{}",
+        said.out
+    );
+    assert_eq!(
+        (landed(&world).len(), world.events("verify_started").len()),
+        (0, runs)
+    );
+    let status = world.status();
+    assert_eq!(status["run"]["state"], "paused");
+    assert_eq!(status["run"]["paused"], true);
+    assert!(world.expect(&["status"], 0).out.contains("Next: pipeline resume"));
+    assert!(world.expect(&["pause"], 0).out.contains("paused already"));
+
+    let said = world.expect(&["resume"], 0);
+    assert!(said.out.contains("Next: pipeline run rfc.yaml"), "{}", said.out);
+    assert_eq!(world.status()["run"]["state"], "interrupted");
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(landed(&world), ["a", "b", "c"]);
+    assert_sound(&world);
+}
+
+#[test]
+fn a_freeze_holds_who_is_below_it_and_lands_who_is_not() {
+    let world = in_line("priority: 5, ");
+    let said = world.expect(&["queue", "freeze", "--below", "5"], 0);
+    assert!(said.out.contains("it holds `a`, `c`"), "{}", said.out);
+    let said = world.expect(&["run", "rfc.yaml"], 6);
+    assert!(
+        said.out.contains("`pipeline queue freeze --off` lifts"),
+        "{}",
+        said.out
+    );
+    assert_eq!(landed(&world), ["b"]);
+    assert_eq!(
+        line(&world),
+        entries(&[("a", "held", "frozen"), ("c", "held", "frozen")])
+    );
+    assert!(
+        world
+            .expect(&["queue", "freeze", "--below", "5"], 0)
+            .out
+            .contains("already")
+    );
+
+    world.expect(&["queue", "freeze", "--off"], 0);
+    assert!(
+        world
+            .expect(&["queue", "freeze", "--off"], 0)
+            .out
+            .contains("is not frozen")
+    );
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(landed(&world), ["b", "a", "c"]);
+    assert_sound(&world);
+}
+
+#[test]
+fn who_is_put_on_top_goes_next_and_with_an_interruption_at_once() {
+    for (interrupt, order) in [(None, ["a", "c", "b"]), (Some("--interrupt"), ["c", "a", "b"])] {
+        let world = in_line("");
+        let args: Vec<&str> = ["queue", "top", "c"].into_iter().chain(interrupt).collect();
+        let said = world.expect(&args, 0);
+        assert!(
+            said.out.contains("`c` goes next, with priority 1"),
+            "{}",
+            said.out
+        );
+        assert!(said.out.contains("Next: pipeline run rfc.yaml"), "{}", said.out);
+        assert!(
+            world
+                .expect(&["queue", "top", "c"], 0)
+                .out
+                .contains("the next already")
+        );
+        world.expect(&["run", "rfc.yaml"], 0);
+        assert_eq!(landed(&world), order);
+        assert_sound(&world);
+    }
+}
+
+#[test]
+fn a_unit_that_is_cancelled_in_the_queue_leaves_it_and_can_be_brought_back() {
+    let world = in_line("");
+    let said = world.expect(&["cancel", "a"], 0);
+    assert!(
+        said.out.contains("`pipeline retry a` brings it back"),
+        "{}",
+        said.out
+    );
+    let unit = world.unit("a");
+    assert_eq!(
+        (&unit["state"], &unit["reason"]),
+        (&"cancelled".into(), &"cancelled".into())
+    );
+    let again = world.expect(&["cancel", "a"], 2);
+    assert!(again.err.contains("it has left the run already"), "{}", again.err);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(landed(&world), ["b", "c"]);
+    world.expect(&["retry", "a"], 0);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(landed(&world), ["b", "c", "a"]);
+    assert_sound(&world);
+}
+
+#[test]
+fn while_an_engine_runs_the_verbs_say_who_has_the_repository() {
+    let world = ready("window: 1", "a", "");
+    let engine = queue_all(&world, "a");
+    for args in [
+        &["pause"] as &[&str],
+        &["resume"],
+        &["cancel", "a"],
+        &["queue", "top", "a"],
+        &["queue", "freeze", "--below", "1"],
+    ] {
+        let said = world.expect(args, 7);
+        assert!(said.err.contains("pipeline run"), "{}", said.err);
+    }
+    assert_eq!(line(&world).len(), 1, "readers need nobody's leave");
+    touch(&world, "open");
+    world.expect_end(engine, 0);
+    assert_sound(&world);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_its_place_and_the_way_on() {
+    let world = in_line("");
+    for (args, code, told) in [
+        (&["queue", "top", "aa"] as &[&str], 4, "did you mean `a`?"),
+        (&["cancel", "zebra"], 4, "has no unit `zebra`"),
+        (
+            &["queue", "freeze", "--below", "high"],
+            2,
+            "a priority is a whole number",
+        ),
+        (&["queue", "freeze"], 2, "--below"),
+        (
+            &["queue", "freeze", "--below", "1", "--off"],
+            2,
+            "cannot be used with",
+        ),
+        (&["queue", "top", "a", "--run", "other"], 4, "no run `other`"),
+    ] {
+        let said = world.expect(args, code);
+        assert!(said.err.contains(told), "{args:?}: {}", said.err);
+    }
+    world.expect(&["cancel", "b"], 0);
+    let said = world.expect(&["queue", "top", "b"], 2);
+    assert!(said.err.contains("only a unit in the queue"), "{}", said.err);
+    assert!(
+        world
+            .expect(&["queue", "freeze", "--below", "-3"], 0)
+            .out
+            .contains("below priority -3")
+    );
+    world.expect(&["run", "rfc.yaml"], 0);
+    for args in [&["pause"] as &[&str], &["queue", "freeze", "--below", "1"]] {
+        let said = world.expect(args, 2);
+        assert!(said.err.contains("is finished"), "{}", said.err);
+    }
+    let empty = World::new();
+    for args in [
+        &["pause"] as &[&str],
+        &["resume"],
+        &["cancel", "a"],
+        &["queue", "top", "a"],
+    ] {
+        let said = empty.expect(args, 4);
+        assert!(said.err.contains("no run in this repository yet"), "{}", said.err);
+    }
+}

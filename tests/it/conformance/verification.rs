@@ -148,6 +148,7 @@ const REPAIR: &str = "git rm -q broken; git commit -qm 'fix: repair it'";
 fn a_red_target_charges_nobody_and_the_run_goes_on_by_itself_once_it_is_repaired() {
     let scene = broken_meanwhile("ab");
     scene.until("base_red", None).call(&["status"], 0);
+    assert_eq!(scene.entry('a')["state"], "held", "the status is the queue's own");
     scene
         .told("The queue waits: the check `gate` fails on the target itself")
         .is('a', "queued");
