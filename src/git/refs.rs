@@ -1,9 +1,17 @@
 //! Refs: reading all, writing our own.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::invoke::nul_items;
 use super::repository::Repository;
 use super::{Error, Result};
 use crate::id::Oid;
+
+/// Where a branch may be; the later one counts.
+const REMOTE_THEN_LOCAL: [&str; 2] = ["refs/remotes/", "refs/heads/"];
+
+/// Names of one call, which a command line has room for.
+const NAMES_A_CALL_MAX: usize = 500;
 
 /// Below these prefixes refs are ours.
 const OURS: [&str; 2] = ["refs/pipeline/", "refs/heads/pipeline/"];
@@ -47,6 +55,48 @@ impl Repository {
             .filter(|_| output.status.success()))
     }
 
+    /// Where branches are, by the names a person gives them: a local branch, else a remote-tracking one, else the whole id
+    /// of a commit. One that is nowhere is left out.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub fn branch_tips(&self, names: &BTreeSet<&str>) -> Result<BTreeMap<String, Oid>> {
+        let mut tips = BTreeMap::new();
+        let names: Vec<&str> = names.iter().copied().collect();
+        for names in names.chunks(NAMES_A_CALL_MAX) {
+            let patterns = REMOTE_THEN_LOCAL.iter().flat_map(|prefix| {
+                let full = names.iter().map(move |name| format!("{prefix}{name}"));
+                full.filter(|name| is_ref_name(name))
+            });
+            let call = self
+                .shared()
+                .args(["for-each-ref", REF_FORMAT, "--end-of-options"])
+                .args(patterns);
+            let found: BTreeMap<String, Oid> = ref_lines(&self.output(&call)?)?.into_iter().collect();
+            for name in names {
+                let in_refs = REMOTE_THEN_LOCAL
+                    .iter()
+                    .filter_map(|prefix| found.get(&format!("{prefix}{name}")))
+                    .next_back();
+                let tip = match in_refs {
+                    Some(tip) => Some(tip.clone()),
+                    None => self.commit_of_id(name)?,
+                };
+                tips.extend(tip.map(|tip| ((*name).to_owned(), tip)));
+            }
+        }
+        Ok(tips)
+    }
+
+    /// The commit whose whole id this is.
+    fn commit_of_id(&self, name: &str) -> Result<Option<Oid>> {
+        let Ok(oid) = name.parse::<Oid>() else {
+            return Ok(None);
+        };
+        let is_there = self.objects()?.find_commit(super::objects::raw(&oid)).is_ok();
+        Ok(is_there.then_some(oid))
+    }
+
     /// Every ref below a prefix that ends with `/`, with the object it names, in order.
     ///
     /// # Errors
@@ -54,21 +104,9 @@ impl Repository {
     pub fn refs_below(&self, prefix: &str) -> Result<Vec<(String, Oid)>> {
         let call = self
             .shared()
-            .args([
-                "for-each-ref",
-                "--format=%(objectname) %(refname)%00",
-                "--end-of-options",
-            ])
+            .args(["for-each-ref", REF_FORMAT, "--end-of-options"])
             .arg(prefix);
-        let bytes = self.output(&call)?;
-        let mut refs = Vec::new();
-        for item in nul_items(bytes.trim_ascii_end()) {
-            let text = String::from_utf8_lossy(item);
-            if let Some((oid, name)) = text.trim_start().split_once(' ') {
-                refs.push((name.to_owned(), oid.parse()?));
-            }
-        }
-        Ok(refs)
+        ref_lines(&self.output(&call)?)
     }
 
     /// Sets a ref of ours. With `old` it must be there; without, whatever it is at is replaced.
@@ -169,6 +207,20 @@ impl Repository {
             .env("GIT_COMMITTER_EMAIL", "pipeline@localhost")
             .stdin(super::invoke::nul_ended(fields))
     }
+}
+
+/// What [`ref_lines`] reads.
+const REF_FORMAT: &str = "--format=%(objectname) %(refname)%00";
+
+fn ref_lines(bytes: &[u8]) -> Result<Vec<(String, Oid)>> {
+    let mut refs = Vec::new();
+    for item in nul_items(bytes.trim_ascii_end()) {
+        let text = String::from_utf8_lossy(item);
+        if let Some((oid, name)) = text.trim_start().split_once(' ') {
+            refs.push((name.to_owned(), oid.parse()?));
+        }
+    }
+    Ok(refs)
 }
 
 /// Whether git would take `name` for a ref and for nothing more.

@@ -7,6 +7,7 @@
 
 mod conflict;
 mod graph;
+mod line;
 mod trees;
 
 pub use graph::ConflictGraph;
@@ -21,10 +22,8 @@ use crate::event::Obstacle;
 use crate::id::Oid;
 use crate::spec::Strategy;
 pub(super) use conflict::Merged;
+use line::with_trailers;
 use trees::Trees;
-
-/// Commits of a unit that are followed in process; a longer line is git's to list.
-const COMMITS_FOLLOWED_MAX: usize = 1000;
 
 /// What is put onto a base: the commits of `head` that are not in `base`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +59,8 @@ struct Original {
 }
 
 impl Repository {
-    /// Puts `unit` onto `base`. `message` is that of the one commit of squash and merge.
+    /// Puts `unit` onto `base`. `message` is that of the one commit of squash and merge; under rebase, commits that lack
+    /// its `Pipeline-…` trailers are given them.
     ///
     /// # Errors
     /// When git fails. What is the unit's own trouble is an [`Integration::Obstacle`].
@@ -90,7 +90,7 @@ impl Repository {
             identity,
         };
         let done = match strategy {
-            Strategy::Rebase => work.replay()?,
+            Strategy::Rebase => work.replay(message)?,
             Strategy::Squash => {
                 // Where the unit's base is on the line, git finds the better base itself; where it is not, only what
                 // the unit adds to it is meant.
@@ -103,54 +103,6 @@ impl Repository {
             work.trees.new.finish()?;
         }
         Ok(done)
-    }
-
-    /// The unit's commits, the oldest first, each after its parent.
-    pub(super) fn line_of(
-        &self,
-        objects: &git2::Repository,
-        unit: &IntegrateUnit,
-    ) -> Result<std::result::Result<Vec<(Oid, Oid)>, Obstacle>> {
-        let mut line = Vec::new();
-        let mut at = raw(&unit.head);
-        while at != raw(&unit.base) {
-            // A root, a merge and the end of a shallow history are told by git.
-            let parent = match objects.find_commit(at) {
-                Ok(found) if found.parent_count() == 1 && line.len() < COMMITS_FOLLOWED_MAX => {
-                    found.parent_id(0).map_err(unreadable("a parent"))?
-                }
-                Ok(_) | Err(_) => return self.line_by_git(unit),
-            };
-            line.push((own(parent)?, own(at)?));
-            at = parent;
-        }
-        line.reverse();
-        Ok(Ok(line))
-    }
-
-    fn line_by_git(&self, unit: &IntegrateUnit) -> Result<std::result::Result<Vec<(Oid, Oid)>, Obstacle>> {
-        let call = self
-            .neutral()?
-            .args([
-                "rev-list",
-                "--reverse",
-                "--topo-order",
-                "--parents",
-                "--end-of-options",
-            ])
-            .arg(format!("{}..{}", unit.base, unit.head));
-        let bytes = self.output(&call)?;
-        let mut commits = Vec::new();
-        for line in String::from_utf8_lossy(&bytes).lines() {
-            let mut ids = line.split(' ').map(str::parse::<Oid>);
-            let (commit, parent) = (ids.next().transpose()?, ids.next().transpose()?);
-            match (commit, parent, ids.next()) {
-                (Some(commit), Some(parent), None) => commits.push((parent, commit)),
-                (Some(commit), _, Some(_)) => return Ok(Err(Obstacle::MergeCommit { commit })),
-                (_, None, _) | (None, _, _) => return Ok(Err(Obstacle::UnrelatedHistory)),
-            }
-        }
-        Ok(Ok(commits))
     }
 }
 
@@ -175,15 +127,20 @@ struct Made {
 
 impl Work<'_> {
     /// The commits of the unit one by one.
-    fn replay(&mut self) -> Result<Integration> {
-        let line = match self.repository.line_of(self.objects, self.unit)? {
+    fn replay(&mut self, message: &str) -> Result<Integration> {
+        let line = self
+            .repository
+            .line(self.objects, &self.unit.base, &self.unit.head)?;
+        let line = match line {
             Ok(line) => line,
             Err(obstacle) => return Ok(Integration::Obstacle(obstacle)),
         };
         let mut current = self.existing(self.base)?;
         for (parent, commit) in line {
             let (was, is) = (self.existing(&parent)?, self.existing(&commit)?);
-            if parent == current.commit && was.tree != is.tree {
+            let original = self.original(&commit)?;
+            let text = with_trailers(&original.message, message);
+            if parent == current.commit && was.tree != is.tree && text == original.message {
                 // It stands there already.
                 current = is;
                 continue;
@@ -199,7 +156,6 @@ impl Work<'_> {
             if tree == current.tree {
                 continue;
             }
-            let original = self.original(&commit)?;
             let mut committer = name_of(self.identity);
             committer.extend_from_slice(&original.date);
             let text = commit_text(
@@ -208,7 +164,7 @@ impl Work<'_> {
                 &original.author,
                 &committer,
                 &original.encoding,
-                &original.message,
+                &text,
             );
             let commit = own(self.trees.add_commit(&text)?)?;
             current = Made { commit, tree };

@@ -133,14 +133,11 @@ impl Comparison<'_> {
     /// The unit's commits one by one: each is the next of the candidate's, or the target holds it.
     fn replayed(&self, unit: &IntegrateUnit, commit: &Oid) -> Result<Broken> {
         let nothing = Some(Vec::new());
-        let Ok(reviewed) = self.repository.line_of(self.objects, unit)? else {
+        let line = |base, head| self.repository.line(self.objects, base, head);
+        let Ok(reviewed) = line(&unit.base, &unit.head)? else {
             return Ok(nothing);
         };
-        let made = IntegrateUnit {
-            head: commit.clone(),
-            base: self.onto.clone(),
-        };
-        let Ok(made) = self.repository.line_of(self.objects, &made)? else {
+        let Ok(made) = line(self.onto, commit)? else {
             return Ok(nothing);
         };
         let mut made = made.into_iter().peekable();
