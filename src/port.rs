@@ -101,6 +101,9 @@ pub struct AttemptOrder {
     pub kind: &'static str,
     /// The unit's base: `PIPELINE_BASE`, and the second commit a judge sees.
     pub base: Oid,
+    /// The commit that agents' own files are read from: the unit's base, or the target as the run found it where the unit
+    /// brings a branch, which may be older than the agents.
+    pub agents_from: Oid,
     /// The commit whose tree the worktree holds.
     pub commit: Oid,
     /// The target branch: `PIPELINE_TARGET`.
@@ -127,7 +130,7 @@ pub enum Task {
 /// One program with a prompt.
 #[derive(Debug, Clone)]
 pub struct AgentTask {
-    /// Program and arguments. A relative path is looked up in the *base* commit's tree, not in the worktree.
+    /// Program and arguments. A relative path is looked up in the tree of `agents_from`, not in the worktree.
     pub argv: Vec<String>,
     /// Goes to standard input, which is then closed.
     pub prompt: String,

@@ -161,6 +161,7 @@ impl World {
             role: Role::Author,
             kind: "implement",
             base: self.base.clone(),
+            agents_from: self.base.clone(),
             commit: self.base.clone(),
             target: "main".to_owned(),
             task: Task::Agent(AgentTask {

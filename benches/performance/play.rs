@@ -33,6 +33,9 @@ impl Surroundings for Everything {
     fn branches(&self) -> Vec<String> {
         vec!["main".to_owned()]
     }
+    fn has_branch(&self, _: &str) -> bool {
+        true
+    }
     fn tracked_paths(&self) -> Vec<String> {
         Vec::new()
     }
@@ -179,6 +182,7 @@ impl Play {
                 tip_continues: true,
                 draining: false,
                 selection: None,
+                branches: std::collections::BTreeMap::new(),
             };
             self.wake = None;
             let mut acted = false;
@@ -249,6 +253,7 @@ impl Play {
         let fence = self.state.next_fence();
         match effect {
             Effect::Record(event) => self.record(event),
+            Effect::TakeBranches(units) => panic!("no unit here brings a branch: {units:?}"),
             Effect::Integrate { base, units } => self.integrate(base, &units),
             Effect::Land(verified) => {
                 let (commit, tree) = (verified.to().clone(), verified.tree().clone());

@@ -95,6 +95,7 @@ pub(super) fn unit() -> Unit {
         may_change_tests: false,
         ticket: None,
         exclusive: std::collections::BTreeSet::new(),
+        from_branch: None,
     }
 }
 

@@ -271,10 +271,12 @@ fn kept_units(
     let Some(tip) = context.repository.tip(target)? else {
         return Ok(Vec::new());
     };
+    let moved = super::branches::moved_since(context, earlier)?;
     let mut kept = Vec::new();
     for unit in &frozen.pipeline.units {
         let landed_as = earlier.view.unit(&unit.id).and_then(|row| row.landed_as.clone());
-        let Some(commit) = landed_as.filter(|_| before.get(&unit.id) == now.get(&unit.id)) else {
+        let is_same = before.get(&unit.id) == now.get(&unit.id) && !moved.contains(&unit.id);
+        let Some(commit) = landed_as.filter(|_| is_same) else {
             continue;
         };
         if context.repository.is_ancestor(&commit, &tip)? {

@@ -1,7 +1,7 @@
 //! Where a verb stands: the environment, the repository, its runs. The only place that reads the environment.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -467,6 +467,14 @@ impl crate::spec::Surroundings for Around<'_> {
             return Vec::new();
         };
         self.branches.get_or_init(|| foreign_branches(repository)).clone()
+    }
+
+    fn has_branch(&self, name: &str) -> bool {
+        // Without a repository only the file itself is judged.
+        let found = |repository: &Repository| repository.branch_tips(&BTreeSet::from([name])).ok();
+        self.repository
+            .and_then(found)
+            .is_none_or(|tips| !tips.is_empty())
     }
 
     fn tracked_paths(&self) -> Vec<String> {

@@ -150,6 +150,9 @@ mod tests {
         fn branches(&self) -> Vec<String> {
             vec!["main".to_owned()]
         }
+        fn has_branch(&self, _: &str) -> bool {
+            true
+        }
         fn tracked_paths(&self) -> Vec<String> {
             vec!["src/lib.rs".to_owned()]
         }

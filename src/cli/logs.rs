@@ -122,7 +122,9 @@ pub(super) fn attempts(records: &[Record], unit: &UnitId) -> Vec<Told> {
                 UnitEvent::UnitApproved {
                     generation: approved, ..
                 } => generation = *approved,
-                UnitEvent::UnitStarted { .. }
+                UnitEvent::BranchTaken { .. }
+                | UnitEvent::BranchLanded { .. }
+                | UnitEvent::UnitStarted { .. }
                 | UnitEvent::StageSkipped { .. }
                 | UnitEvent::GateOpened { .. }
                 | UnitEvent::GateDecided { .. }

@@ -3,6 +3,7 @@
 //! A verb reads what it needs through [`context::Context`], and either prints and returns an [`Exit`], or returns
 //! a [`Failure`], which is shown here and nowhere else.
 
+mod branches;
 mod bundle;
 mod choose;
 mod clean;

@@ -137,7 +137,7 @@ fn require_open(context: &Context, reading: &Reading, unit: &UnitId) -> Result<P
     .help(format!("`pipeline resolve {unit}` opens it")))
 }
 
-/// The person's tree becomes the unit's one commit, like an author's.
+/// The person's tree becomes the unit's one commit, like an author's; the commits of a branch stay what they are.
 fn done(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Failure> {
     let path = require_open(context, reading, unit)?;
     let repository = &context.repository;
@@ -190,7 +190,12 @@ fn done(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
             .help("commit a repair there, then call again; or close it with --abort"));
     }
     refuse_conflict_markers(repository, &base, &theirs)?;
-    let commit = commit_of_unit(context, reading, unit, &tree, &base)?;
+    let commit = match commits_of_branch(context, reading, unit, &theirs, &base)? {
+        Some(commit) => commit,
+        None => commit_of_unit(context, reading, unit, &tree, &base)?,
+    };
+    let name = format!("refs/pipeline/runs/{}/{unit}/head", reading.run);
+    repository.write_ref(&name, &commit, None)?;
     salvage(context, reading, unit, &theirs)?;
     let head = Head { commit, tree };
     desk.write(unit, Wish::Resolve { head, base })?;
@@ -224,10 +229,20 @@ fn commit_of_unit(
     let settings = &reading.frozen.pipeline.commit;
     let message = crate::unit::commit_message(spec, settings, &reading.run, inputs, Some(&signer));
     let now = super::context::clock().now();
-    let commit = repository.commit_tree(tree, &[base], &message, &identity, now)?;
-    let name = format!("refs/pipeline/runs/{}/{unit}/head", reading.run);
-    repository.write_ref(&name, &commit, None)?;
-    Ok(commit)
+    Ok(repository.commit_tree(tree, &[base], &message, &identity, now)?)
+}
+
+/// What a person made of a branch, commit by commit as they left it, where the queue can replay it.
+fn commits_of_branch(
+    context: &Context,
+    reading: &Reading,
+    unit: &UnitId,
+    theirs: &Oid,
+    base: &Oid,
+) -> Result<Option<Oid>, Failure> {
+    let brings = reading.unit(unit.as_str())?.from_branch.is_some();
+    let replays = brings && context.repository.merge_between(base, theirs)?.is_none();
+    Ok(replays.then(|| theirs.clone()))
 }
 
 /// A conflict that was committed as it stood is not resolved.

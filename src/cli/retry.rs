@@ -29,6 +29,7 @@ pub(super) struct DiscardArgs {
 pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
     let unit = reading.unit_id(&args.unit)?;
+    super::branches::require(context, std::iter::once(reading.unit(unit.as_str())?))?;
     let told = format!("`{unit}` starts afresh.");
     let wish = Wish::Retry {
         note: args.message.clone(),

@@ -204,6 +204,7 @@ fn start(
     (target, land): (&str, Land),
     kept: Vec<(UnitId, Oid, RunId)>,
 ) -> Result<RunId, Failure> {
+    super::branches::require(context, frozen.pipeline.units.iter())?;
     let now = super::context::clock().now();
     let run = next_run_id(context, now)?;
     let bytes = serde_json::to_vec_pretty(frozen).expect("a pipeline serialises");

@@ -215,6 +215,7 @@ fn landings(records: &[Record]) -> Vec<Landing> {
                 RunEvent::RunStarted { .. }
                 | RunEvent::EngineStarted { .. }
                 | RunEvent::EngineStopped { .. }
+                | RunEvent::UnitsAdded { .. }
                 | RunEvent::RunRebuilt { .. }
                 | RunEvent::RunFinished
                 | RunEvent::PreflightEnded { .. },
@@ -359,6 +360,7 @@ fn trailers(run: &Sound, chain: &[WithTrailers]) -> Vec<Finding> {
         .iter()
         .flat_map(|landing| landing.units.iter().map(|landed| (&landed.commit, &landed.unit)))
         .collect();
+    let inner = inner_commits(run, chain);
     let show = |commit: &Oid| format!("`git show {commit}`");
     let mut found = Vec::new();
     let mut commits_of: BTreeMap<&str, Vec<&Oid>> = BTreeMap::new();
@@ -368,12 +370,12 @@ fn trailers(run: &Sound, chain: &[WithTrailers]) -> Vec<Finding> {
             of_key.map(|(_, value)| value.as_str()).collect()
         };
         let (runs, units) = (values(RUN), values(UNIT));
-        let known = recorded.get(commit);
+        let known = recorded.get(commit).or_else(|| inner.get(commit));
         if known.is_none() && !runs.contains(&run.run.as_str()) {
             continue;
         }
         let short = commit.short();
-        for unit in &units {
+        for unit in units.iter().filter(|_| !inner.contains_key(commit)) {
             commits_of.entry(unit).or_default().push(commit);
         }
         match known {
@@ -405,6 +407,28 @@ fn trailers(run: &Sound, chain: &[WithTrailers]) -> Vec<Finding> {
         found.push(Finding::new("landed_twice", what, help));
     }
     found
+}
+
+/// The commits of units that landed as several, but for the last of each.
+fn inner_commits<'a>(run: &'a Sound, chain: &'a [WithTrailers]) -> BTreeMap<&'a Oid, &'a UnitId> {
+    let places: BTreeMap<&Oid, usize> = (0..).zip(chain).map(|(at, (commit, _))| (commit, at)).collect();
+    let mut inner = BTreeMap::new();
+    for landing in &run.landings {
+        let mut next = match places.get(&landing.from) {
+            Some(at) => at + 1,
+            None if landing.from == run.base => 0,
+            None => continue,
+        };
+        for landed in &landing.units {
+            let Some(last) = places.get(&landed.commit).copied() else {
+                continue;
+            };
+            let before = chain.get(next..last).unwrap_or_default();
+            inner.extend(before.iter().map(|(commit, _)| (commit, &landed.unit)));
+            next = last + 1;
+        }
+    }
+    inner
 }
 
 /// The checkouts that have a target.

@@ -31,6 +31,7 @@ fn unit(name: &str, needs: &[&str], paths: &[&str]) -> Unit {
         may_change_tests: false,
         ticket: None,
         exclusive: std::collections::BTreeSet::new(),
+        from_branch: None,
     }
 }
 

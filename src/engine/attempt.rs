@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::dispatch::{Done, blocking};
+use super::landing::OnTarget;
 use super::{Engine, EngineError, Tools, interpret};
 use crate::agent::redact::Redactor;
 use crate::agent::{
@@ -36,6 +37,7 @@ pub(super) struct Attempt {
     pub(super) start: unit::Start,
     pub(super) fence: u64,
     pub(super) base: Oid,
+    pub(super) agents_from: Oid,
     pub(super) brief: Brief,
     /// The unit's inputs, for the trailer.
     pub(super) inputs: String,
@@ -43,7 +45,7 @@ pub(super) struct Attempt {
     /// Documents of exploring units that the unit needs.
     pub(super) documents: Vec<ChainDocument>,
     /// What each landed unit of the run changed, for the guard against reverts.
-    pub(super) landed: Vec<(UnitId, Oid)>,
+    pub(super) landed: Vec<OnTarget>,
     pub(super) began: jiff::Timestamp,
 }
 
@@ -110,20 +112,20 @@ impl Attempt {
             .state
             .unit(&unit)
             .expect("only units of the pipeline are started");
+        let base = state.base().expect("a unit has a base before it has attempts");
+        let begun = engine.state.start().filter(|_| state.intake().is_some());
         Self {
             tools: Arc::clone(&engine.tools),
             pipeline: Arc::clone(engine.state.pipeline()),
             run: engine.run.clone(),
             target: engine.target().to_owned(),
-            base: state
-                .base()
-                .expect("a unit has a base before it has attempts")
-                .clone(),
+            base: base.clone(),
+            agents_from: begun.map_or(base, |start| &start.base).clone(),
             brief: state.brief(&start.job),
             inputs: engine.inputs[&unit].clone(),
             environment: engine.state.environment().to_owned(),
             documents: engine.documents_for(&unit),
-            landed: engine.landed_units(),
+            landed: engine.landed_ranges(),
             began: engine.tools.clock.now(),
             unit,
             start,
@@ -270,6 +272,7 @@ impl Attempt {
             role,
             kind,
             base: self.base.clone(),
+            agents_from: self.agents_from.clone(),
             commit: self.start.commit.clone(),
             target: self.target.clone(),
             task,

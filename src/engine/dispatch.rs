@@ -1,5 +1,6 @@
 //! The dispatcher: receive, decide, write down, act.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -39,6 +40,7 @@ impl Engine {
     pub async fn run(&mut self, mut stop: watch::Receiver<Stop>) -> Result<StopCause, EngineError> {
         let began = tokio::time::Instant::now();
         let deadline = self.options.time_limit.and_then(|limit| began.checked_add(limit));
+        self.take_wanted_branches().await?;
         if let Some(cause) = self.preflight(&mut stop).await? {
             return self.let_go(cause).await;
         }
@@ -137,6 +139,7 @@ impl Engine {
     /// Decides and acts until there is nothing to do but wait.
     async fn settle(&mut self) -> Result<Settled, EngineError> {
         let mut facts = self.facts().await?;
+        facts.branches = self.look_at_branches().await?;
         loop {
             facts.now = self.tools.clock.now();
             let effects = self.state.decide(&facts);
@@ -147,6 +150,10 @@ impl Engine {
             for effect in effects {
                 match effect {
                     Effect::Record(event) => records.push(event),
+                    Effect::TakeBranches(units) => {
+                        took_time = true;
+                        self.take_branches(units).await?;
+                    }
                     Effect::Integrate { base, units } => {
                         took_time = true;
                         self.integrate(base, units).await?;
@@ -179,7 +186,10 @@ impl Engine {
             }
             self.break_off_moot();
             if took_time {
+                // Branches are looked at once a turn: what is pushed within it is seen in the next.
+                let branches = facts.branches;
                 facts = self.facts().await?;
+                facts.branches = branches;
             } else if !acted && records.is_empty() {
                 return Ok(settled);
             }
@@ -236,6 +246,7 @@ impl Engine {
             tip_continues: continues,
             draining: self.stopping.is_some(),
             selection: self.options.only.clone(),
+            branches: BTreeMap::new(),
         })
     }
 

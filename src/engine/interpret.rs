@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::EngineError;
 use super::attempt::{Attempt, Conclusion};
+use super::landing::OnTarget;
+use super::{EngineError, Tools};
 use crate::agent::{self, Returned};
 use crate::event::{
     CheckOutcome, CheckResult, Evidence, GuardAction, GuardHit, Head, Job, Outcome, Output, Reason,
@@ -14,7 +15,7 @@ use crate::git::Repository;
 use crate::id::Oid;
 use crate::port::{AttemptReturn, Ended, TakenTree};
 use crate::run::{hash_json, subject, unit_checks};
-use crate::spec::{Check, StageKind};
+use crate::spec::{Check, Pipeline, StageKind, Unit};
 use crate::unit::{self, Brief, guards};
 
 /// Turns what came back into an outcome.
@@ -243,15 +244,26 @@ fn work(
     let unit = attempt.unit_spec();
     let identity = &attempt.tools.identity;
     let signer = identity.to_string();
+    let commit_settings = &attempt.pipeline.commit;
+    // The commits of a branch are a person's: what is mended comes after them.
+    let (parent, title) = match &unit.from_branch {
+        Some(branch) => (&before, unit::fix_title(&branch.name, attempt.start.round)),
+        None => (&attempt.base, unit.title.clone()),
+    };
     let message = unit::commit_message(
-        unit,
-        &attempt.pipeline.commit,
+        &Unit {
+            title,
+            ..unit.clone()
+        },
+        commit_settings,
         &attempt.run,
         &attempt.inputs,
         Some(&signer),
     );
-    let commit = repository.commit_tree(&tree, &[&attempt.base], &message, identity, attempt.began)?;
-    let hits = inspect(attempt, &commit)?;
+    let commit = repository.commit_tree(&tree, &[parent], &message, identity, attempt.began)?;
+    let landed = landed_changes(attempt)?;
+    let range = (&attempt.base, &commit);
+    let hits = inspect(&attempt.tools, &attempt.pipeline, unit, range, &landed)?;
     let touched = repository.changed_lines(&before, &commit)?;
     let name = format!("refs/pipeline/runs/{}/{}/head", attempt.run, attempt.unit);
     repository.write_ref(&name, &commit, None)?;
@@ -307,21 +319,24 @@ fn judged(work: Output) -> Conclusion {
     }
 }
 
-/// What the deterministic guards find in the unit's whole change.
-fn inspect(attempt: &Attempt, commit: &Oid) -> Result<Vec<GuardHit>, EngineError> {
-    let repository = &attempt.tools.repository;
-    let files = repository.changed_files(&attempt.base, commit)?;
+/// What the deterministic guards find in a unit's whole change: from its base to its head.
+pub(super) fn inspect(
+    tools: &Tools,
+    pipeline: &Pipeline,
+    unit: &Unit,
+    (base, head): (&Oid, &Oid),
+    landed: &[guards::LandedChange],
+) -> Result<Vec<GuardHit>, EngineError> {
+    let files = tools.repository.changed_files(base, head)?;
     let facts = guards::DiffFacts {
         files: files.into_iter().map(file_change).collect(),
     };
-    let landed = landed_changes(attempt)?;
-    let pipeline = &attempt.pipeline;
     Ok(guards::inspect(
-        attempt.unit_spec(),
+        unit,
         &pipeline.guards,
-        &attempt.tools.protected,
+        &tools.protected,
         &facts,
-        &landed,
+        landed,
     )?)
 }
 
@@ -348,10 +363,10 @@ fn file_change(file: crate::git::ChangedFile) -> guards::FileChange {
 /// What each path was before a unit of this run landed a change to it.
 fn landed_changes(attempt: &Attempt) -> Result<Vec<guards::LandedChange>, EngineError> {
     let mut changes = Vec::new();
-    for (unit, commit) in &attempt.landed {
-        let of_commit = attempt.tools.landed.of(&attempt.tools.repository, commit)?;
+    for on_target in &attempt.landed {
+        let of_commit = attempt.tools.landed.of(&attempt.tools.repository, on_target)?;
         changes.extend(of_commit.iter().map(|(path, before)| guards::LandedChange {
-            unit: unit.clone(),
+            unit: on_target.unit.clone(),
             path: path.clone(),
             before: before.clone(),
         }));
@@ -367,15 +382,13 @@ pub struct LandedChanges(Mutex<BTreeMap<Oid, Arc<PathsBefore>>>);
 type PathsBefore = Vec<(String, Option<Oid>)>;
 
 impl LandedChanges {
-    fn of(&self, repository: &Repository, commit: &Oid) -> Result<Arc<PathsBefore>, EngineError> {
+    fn of(&self, repository: &Repository, landed: &OnTarget) -> Result<Arc<PathsBefore>, EngineError> {
+        let commit = &landed.commit;
         let known = |map: &BTreeMap<Oid, Arc<PathsBefore>>| map.get(commit).cloned();
         if let Some(changes) = known(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(changes);
         }
-        let files = match repository.first_parent(commit)? {
-            Some(parent) => repository.changed_files(&parent, commit)?,
-            None => Vec::new(),
-        };
+        let files = repository.changed_files(&landed.after, commit)?;
         let changes = Arc::new(files.into_iter().map(|file| (file.path, file.old_blob)).collect());
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(map.entry(commit.clone()).or_insert(changes)))

@@ -106,10 +106,10 @@ impl Engine {
         );
         let named = |conflict: Conflict| {
             let by = |commit: &Oid| {
-                known
-                    .iter()
-                    .find(|(_, at)| at == commit)
-                    .map(|(unit, _)| unit.clone())
+                let last = known.iter().find(|(_, at)| at == commit);
+                // Of a unit of several commits, the others say whose they are.
+                let inner = || known.iter().find(|(unit, _)| self.says_it_is_of(commit, unit));
+                last.or_else(inner).map(|(unit, _)| unit.clone())
             };
             Conflict {
                 landed_by: conflict.landed_as.as_ref().and_then(by),
@@ -121,6 +121,13 @@ impl Engine {
         }
     }
 
+    /// Whether a commit carries the trailers of a unit of this run.
+    fn says_it_is_of(&self, commit: &Oid, unit: &UnitId) -> bool {
+        let text = self.tools.repository.read_record(commit).unwrap_or_default();
+        let has = |wanted: String| text.lines().any(|line| line == wanted);
+        has(format!("Pipeline-Run: {}", self.run)) && has(format!("Pipeline-Unit: {unit}"))
+    }
+
     /// The units of this run that have landed, with their commits on the target.
     pub(super) fn landed_units(&self) -> Vec<(UnitId, Oid)> {
         self.state
@@ -129,6 +136,26 @@ impl Engine {
             .iter()
             .map(|landed| (landed.unit.clone(), landed.commit.clone()))
             .collect()
+    }
+
+    /// The same with where the target was before each.
+    pub(super) fn landed_ranges(&self) -> Vec<OnTarget> {
+        let mut ranges: Vec<OnTarget> = Vec::new();
+        let mut tip = None;
+        for landed in self.state.queue().landed() {
+            // Units of one landing stand on each other.
+            let after = match ranges.last() {
+                Some(last) if tip == Some(&landed.to) => last.commit.clone(),
+                Some(_) | None => landed.from.clone(),
+            };
+            tip = Some(&landed.to);
+            ranges.push(OnTarget {
+                unit: landed.unit.clone(),
+                after,
+                commit: landed.commit.clone(),
+            });
+        }
+        ranges
     }
 
     /// Lands a verified candidate.
@@ -278,6 +305,15 @@ fn build(
         Preservation::Kept(_) => built,
         Preservation::Broken { paths } => Integration::Obstacle(Obstacle::NotPreserved { paths }),
     })
+}
+
+/// A unit on the target.
+pub(super) struct OnTarget {
+    pub(super) unit: UnitId,
+    /// What its commits stand on there.
+    pub(super) after: Oid,
+    /// The last of them.
+    pub(super) commit: Oid,
 }
 
 /// What was found where the target is checked out.

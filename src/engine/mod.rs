@@ -9,6 +9,7 @@
 
 mod attempt;
 mod dispatch;
+mod intake;
 mod interpret;
 mod landing;
 pub mod rebuild;

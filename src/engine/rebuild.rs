@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::records::{
-    ALL_RUNS, APPROVAL, ATTEMPTS, ApprovalRecord, FROZEN, FrozenRecord, HEAD, LANDINGS, LandingRecord,
-    VERSION, refs_of,
+    ALL_RUNS, APPROVAL, ATTEMPTS, ApprovalRecord, BRANCH, BranchRecord, FROZEN, FrozenRecord, HEAD, LANDINGS,
+    LandingRecord, VERSION, refs_of,
 };
 use crate::event::{
     AttemptNumber, CandidateUnit, Event, FORMAT, Head, LandedUnit, QueueEvent, Record, RestoredWork,
@@ -169,6 +169,7 @@ struct Remains {
     approvals: BTreeMap<UnitId, ApprovalRecord>,
     /// Heads with what they stand on.
     heads: BTreeMap<UnitId, (Head, Oid)>,
+    branches: BTreeMap<UnitId, BranchRecord>,
     attempts: BTreeMap<UnitId, Vec<AttemptNumber>>,
     notes: Vec<String>,
 }
@@ -195,12 +196,21 @@ impl Remains {
             landings: Vec::new(),
             approvals: BTreeMap::new(),
             heads: BTreeMap::new(),
+            branches: BTreeMap::new(),
             attempts: BTreeMap::new(),
             notes: Vec::new(),
         };
         remains.read_line(repository)?;
         for (name, oid) in &refs {
             remains.read_ref(repository, &name[prefix.len()..], oid)?;
+        }
+        for (unit, record) in &remains.branches {
+            // What a fix added stands on the branch; what a person made instead stands where it stands.
+            if let Some((head, base)) = remains.heads.get_mut(unit)
+                && repository.is_ancestor(&record.head.commit, &head.commit)?
+            {
+                base.clone_from(&record.base);
+            }
         }
         let line = &remains.line;
         remains
@@ -277,6 +287,15 @@ impl Remains {
                 let tree = repository.tree_of(oid)?;
                 let commit = oid.clone();
                 self.heads.insert(unit, (Head { commit, tree }, base));
+            }
+        } else if rest == BRANCH {
+            match serde_json::from_str::<BranchRecord>(&repository.read_record(oid)?) {
+                Ok(record) if record.version <= VERSION && record.unit == unit => {
+                    self.branches.insert(unit, record);
+                }
+                Ok(_) | Err(_) => self.notes.push(format!(
+                    "what was taken in of the branch of `{unit}` cannot be read, so it is taken in again"
+                )),
             }
         } else if let Some(attempt) = rest.strip_prefix(ATTEMPTS) {
             self.attempts
@@ -357,6 +376,19 @@ impl Rebuilding<'_> {
                     from: kept.from.clone(),
                 },
             )?;
+        }
+        for (unit, record) in &self.remains.branches {
+            if self.state.unit(unit).and_then(crate::unit::State::wants_branch) == Some(&record.branch) {
+                self.add_unit(
+                    unit,
+                    UnitEvent::BranchTaken {
+                        branch: record.branch.clone(),
+                        head: record.head.clone(),
+                        base: record.base.clone(),
+                        guards: record.guards.clone(),
+                    },
+                )?;
+            }
         }
         Ok(())
     }
@@ -483,6 +515,8 @@ impl Rebuilding<'_> {
                     .unit(need)
                     .is_some_and(|state| state.phase() == crate::unit::Phase::Landed)
             });
+            // The commits of a branch are not yet work that began.
+            let taken = self.remains.branches.get(&unit.id).map(|record| &record.head);
             let head = self.remains.heads.get(&unit.id).filter(|_| ready);
             let approval = self.remains.approvals.get(&unit.id).filter(|_| ready);
             let stands = approval.is_some_and(|approval| {
@@ -490,7 +524,7 @@ impl Rebuilding<'_> {
             });
             if stands {
                 self.restore_approved(&unit.id)?;
-            } else if let Some((head, base)) = head {
+            } else if let Some((head, base)) = head.filter(|(head, _)| Some(head) != taken) {
                 let work = RestoredWork {
                     head: head.clone(),
                     base: base.clone(),

@@ -3,7 +3,8 @@
 //! | ref below `refs/pipeline/runs/<run>/` | written | what it proves |
 //! | --- | --- | --- |
 //! | `_frozen` | when an engine takes the run up | the pipeline, and where the run began |
-//! | `<unit>/head` | when an author's work is taken | the unit's commit |
+//! | `<unit>/branch` | before the intake of its branch is in the journal | where the branch was, and where it had left the target |
+//! | `<unit>/head` | when an author's work or a branch is taken | the unit's commit |
 //! | `<unit>/approval` | after the approval is in the journal | who judged the head, shown what |
 //! | `<unit>/candidate` | before the candidate is in the journal | nothing; it keeps the commit from garbage collection |
 //! | `_landings/<commit>` | between the intent to land and the swap | what was about to land, and its evidence |
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dispatch::blocking;
 use super::{Engine, EngineError};
-use crate::event::{Candidate, Event, Evidence, Head, Job, UnitEvent, UnitScoped};
+use crate::event::{Candidate, Event, Evidence, GuardHit, Head, Job, UnitEvent, UnitScoped};
 use crate::git::{self, RecordText, Repository};
 use crate::id::{Oid, RunId, StageName, UnitId};
 use crate::queue::VerifiedCandidate;
@@ -79,6 +80,17 @@ pub(super) struct VerdictRecord {
     pub(super) verdict: String,
 }
 
+/// A branch that was taken in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BranchRecord {
+    pub(super) version: u32,
+    pub(super) unit: UnitId,
+    pub(super) branch: String,
+    pub(super) head: Head,
+    pub(super) base: Oid,
+    pub(super) guards: Vec<GuardHit>,
+}
+
 /// A landing that was about to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LandingRecord {
@@ -100,6 +112,7 @@ pub(super) const LANDINGS: &str = "_landings/";
 pub(super) const APPROVAL: &str = "/approval";
 pub(super) const CANDIDATE: &str = "/candidate";
 pub(super) const HEAD: &str = "/head";
+pub(super) const BRANCH: &str = "/branch";
 pub(super) const ATTEMPTS: &str = "/attempts/";
 
 /// Records that git should have of a run at rest and has not: the names of their refs.
@@ -122,14 +135,16 @@ pub fn missing_records(repository: &Repository, state: &State) -> Result<Vec<Str
         .units()
         .filter(|(_, unit)| unit.phase() == Phase::Queued)
         .map(|(id, _)| format!("{id}{APPROVAL}"));
+    let branches = state.watched_branches().map(|(id, _)| format!("{id}{BRANCH}"));
     let wanted = std::iter::once(FROZEN.to_owned())
         .chain(landings)
-        .chain(approvals);
+        .chain(approvals)
+        .chain(branches);
     let names = wanted.map(|name| format!("{prefix}{name}"));
     Ok(names.filter(|name| !there.contains(name.as_str())).collect())
 }
 
-fn text_of<T: Serialize>(record: &T) -> String {
+pub(super) fn text_of<T: Serialize>(record: &T) -> String {
     serde_json::to_string_pretty(record).expect("a record is plain data")
 }
 
@@ -167,10 +182,12 @@ impl Engine {
             .units()
             .filter(|(_, unit)| unit.phase() == Phase::Queued);
         records.extend(queued.filter_map(|(id, _)| self.approval_of(id)));
+        let watched = self.state.watched_branches();
+        records.extend(watched.map(|(id, intake)| self.branch_record(id, intake)));
         self.write_records(records).await
     }
 
-    async fn write_records(&self, records: Vec<RecordText>) -> Result<(), EngineError> {
+    pub(super) async fn write_records(&self, records: Vec<RecordText>) -> Result<(), EngineError> {
         let (repository, below) = (self.tools.repository.clone(), refs_of(&self.run));
         Ok(blocking(move || repository.write_records(&below, &records)).await??)
     }

@@ -212,7 +212,9 @@ fn rows_of_event(event: &Event) -> Vec<Row> {
                 row(RowTree::Leases, fence.to_string(), Some(json(event)))
             }
             UnitEvent::AttemptEnded { fence, .. } => row(RowTree::Leases, fence.to_string(), None),
-            UnitEvent::UnitStarted { .. }
+            UnitEvent::BranchTaken { .. }
+            | UnitEvent::BranchLanded { .. }
+            | UnitEvent::UnitStarted { .. }
             | UnitEvent::StageSkipped { .. }
             | UnitEvent::GateOpened { .. }
             | UnitEvent::GateDecided { .. }

@@ -115,6 +115,7 @@ impl Job {
             role: Role::Check,
             kind: "check",
             base: self.base.clone(),
+            agents_from: self.base.clone(),
             commit: self.commit.clone(),
             target: self.target.clone(),
             task: Task::Checks(self.checks.clone()),

@@ -87,6 +87,13 @@ pub enum RunEvent {
         /// SHA-256 of the frozen pipeline.
         frozen: String,
     },
+    /// Units were added to the run that its file does not have.
+    UnitsAdded {
+        /// The units, in the order of the pipeline.
+        units: Vec<UnitId>,
+        /// SHA-256 of the frozen pipeline with them.
+        frozen: String,
+    },
     /// An engine took the run up: its first or a later one.
     EngineStarted {
         /// Counts the engines of this run, from 1; a record of an older epoch is refused.

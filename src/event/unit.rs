@@ -15,6 +15,25 @@ pub enum UnitEvent {
         /// The target's tip, which stays the unit's base until the queue gives it another.
         base: Oid,
     },
+    /// The branch that brings its work was looked at, and its commits were copied to a ref of ours.
+    BranchTaken {
+        /// The branch, as the file names it.
+        branch: String,
+        /// Where it was.
+        head: Head,
+        /// Where it had left the target.
+        base: Oid,
+        /// What the guards found in it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        guards: Vec<GuardHit>,
+    },
+    /// The branch that was to bring its work brings nothing that is not on the target already.
+    BranchLanded {
+        /// The branch, as the file names it.
+        branch: String,
+        /// Where it was.
+        head: Head,
+    },
     /// Intent: an attempt is about to be made. `fence` makes its outcome recognisable.
     AttemptStarted {
         /// What is attempted.

@@ -273,6 +273,17 @@ impl Lines<'_> {
             UnitEvent::UnitRetried { .. } => {
                 Some(self.of_unit(Tone::Attention, self.mark(Tone::Attention), id, "starts afresh"))
             }
+            UnitEvent::BranchTaken { branch, head, .. } => {
+                let text = format!("branch     {branch} taken in at {}", head.commit.short());
+                Some(self.of_unit(Tone::Good, self.mark(Tone::Good), id, &text))
+            }
+            UnitEvent::BranchLanded { branch, head } => {
+                let text = format!(
+                    "branch     {branch} at {} is on the target already",
+                    head.commit.short()
+                );
+                Some(self.of_unit(Tone::Good, self.mark(Tone::Good), id, &text))
+            }
             UnitEvent::UnitStarted { .. }
             | UnitEvent::AttemptStarted { .. }
             | UnitEvent::StageSkipped { .. }

@@ -28,6 +28,13 @@ impl State {
         if self.queue.safety_stop().is_some() {
             return self.stop_when_quiet(StopCause::Safety);
         }
+        if let Some(taking) = self.branches_to_take(facts) {
+            return vec![Effect::TakeBranches(taking)];
+        }
+        let moved = self.moved_branches(facts);
+        if !moved.is_empty() {
+            return moved.into_iter().map(Effect::Record).collect();
+        }
         let mut asked = self.ask_units(facts);
         if !asked.records.is_empty() {
             return asked.records.into_iter().map(Effect::Record).collect();
@@ -149,7 +156,8 @@ impl State {
         has_ended(self.units[id].phase()) || left_alone
     }
 
-    /// Units that begin on the target's tip, each because the free slots reach down to it and what it must hold is free.
+    /// Units that begin, each because the free slots reach down to it and what it must hold is free: on the target's tip,
+    /// or where their branch left it.
     fn units_to_begin(&self, facts: &Facts, asked: &Asked, free: usize, mut claims: Claims) -> Vec<Event> {
         let Tip::At { commit: tip, .. } = &facts.tip else {
             return Vec::new();
@@ -183,7 +191,8 @@ impl State {
             }
             if claims.grant(self.resources_to_begin(id)) {
                 free -= 1;
-                begin.push(of_unit(id, UnitEvent::UnitStarted { base: tip.clone() }));
+                let base = self.units[id].intake().map_or(tip, |intake| &intake.base);
+                begin.push(of_unit(id, UnitEvent::UnitStarted { base: base.clone() }));
             }
         }
         begin
@@ -370,11 +379,11 @@ impl Asked {
 }
 
 /// Whether this engine works on the unit.
-fn is_selected(facts: &Facts, id: &UnitId) -> bool {
+pub(super) fn is_selected(facts: &Facts, id: &UnitId) -> bool {
     facts.selection.as_ref().is_none_or(|only| only.contains(id))
 }
 
-fn of_unit(unit: &UnitId, what: UnitEvent) -> Event {
+pub(super) fn of_unit(unit: &UnitId, what: UnitEvent) -> Event {
     Event::Unit(UnitScoped {
         unit: unit.clone(),
         what,
@@ -384,7 +393,11 @@ fn of_unit(unit: &UnitId, what: UnitEvent) -> Event {
 /// Effects that are carried out at once and change what is decided next.
 fn is_immediate(effect: &Effect) -> bool {
     match effect {
-        Effect::Record(_) | Effect::Integrate { .. } | Effect::Land(_) | Effect::Reuse { .. } => true,
+        Effect::Record(_)
+        | Effect::TakeBranches(_)
+        | Effect::Integrate { .. }
+        | Effect::Land(_)
+        | Effect::Reuse { .. } => true,
         Effect::Verify(_) | Effect::Attempt { .. } | Effect::Wake(_) | Effect::Stop(_) => false,
     }
 }
@@ -395,6 +408,7 @@ fn is_work(effect: &Effect) -> bool {
         | Effect::Verify(_)
         | Effect::Reuse { .. }
         | Effect::Record(_)
+        | Effect::TakeBranches(_)
         | Effect::Integrate { .. }
         | Effect::Land(_) => true,
         Effect::Wake(_) | Effect::Stop(_) => false,

@@ -8,6 +8,7 @@
 //! asking twice without an event in between gives the same answer.
 
 mod agenda;
+mod branches;
 pub mod checks;
 mod decide;
 pub mod order;
@@ -42,6 +43,8 @@ pub struct State {
     /// Place of each unit in the file.
     places: BTreeMap<UnitId, u32>,
     units: BTreeMap<UnitId, unit::State>,
+    /// Units that bring a branch, in the order of the file.
+    with_branch: Vec<UnitId>,
     queue: queue::State,
     order: order::Order,
     /// Derived from the units' phases.
@@ -96,6 +99,8 @@ pub struct Facts {
     /// Only these units are worked on, in an order that contains what they need; `None` means all. The others stay
     /// as they are; what stands in the merge queue already is served all the same.
     pub selection: Option<Arc<BTreeSet<UnitId>>>,
+    /// Where the branches are that units depend on ([`State::watched_branches`]); one that is gone is not in it.
+    pub branches: BTreeMap<UnitId, Oid>,
 }
 
 /// What is to be done.
@@ -103,6 +108,8 @@ pub struct Facts {
 pub enum Effect {
     /// A decision, to be written to the journal.
     Record(Event),
+    /// Branches to be looked at and copied, for units that have not begun.
+    TakeBranches(Vec<UnitId>),
     /// An attempt, for which a slot is free.
     Attempt {
         /// The unit.
@@ -185,10 +192,13 @@ impl State {
         };
         let ranks = (0..).zip(&pipeline.units).map(rank).collect();
         let gate = queue_checks(&pipeline, std::iter::empty());
+        let brings_branch = pipeline.units.iter().filter(|unit| unit.from_branch.is_some());
+        let with_branch = brings_branch.map(|unit| unit.id.clone()).collect();
         let mut state = Self {
             agenda: agenda::Agenda::new(&pipeline, &places, ranks),
             places,
             units,
+            with_branch,
             queue: queue::State::new(queue::Settings::of(&pipeline)),
             order,
             attempts: BTreeMap::new(),
@@ -260,6 +270,11 @@ impl State {
                 self.finished = false;
             }
             RunEvent::EngineStopped { why } => self.last_stop = Some(*why),
+            RunEvent::UnitsAdded { frozen, .. } => {
+                if let Some(start) = &mut self.start {
+                    start.frozen.clone_from(frozen);
+                }
+            }
             RunEvent::RunRebuilt { .. } => {}
             RunEvent::RunFinished => self.finished = true,
             RunEvent::PreflightEnded { commit, evidence } => {

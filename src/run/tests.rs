@@ -1,5 +1,6 @@
 //! A small driver that plays the engine and git: a tree is the set of works it holds.
 
+mod branches;
 mod limits;
 mod order;
 mod recovery;
@@ -28,6 +29,9 @@ impl Surroundings for Everything {
     }
     fn branches(&self) -> Vec<String> {
         vec!["main".to_owned()]
+    }
+    fn has_branch(&self, _: &str) -> bool {
+        true
     }
     fn tracked_paths(&self) -> Vec<String> {
         Vec::new()
@@ -85,6 +89,7 @@ struct Driver {
     commits: usize,
     draining: bool,
     only: Option<Arc<BTreeSet<UnitId>>>,
+    branches: BTreeMap<UnitId, Oid>,
     /// Works of each unit's head beside the base's.
     bases: BTreeMap<Oid, BTreeSet<String>>,
     /// How many commits the target has once a candidate has landed.
@@ -105,6 +110,7 @@ impl Driver {
             commits: 0,
             draining: false,
             only: None,
+            branches: BTreeMap::new(),
             bases: BTreeMap::new(),
             heights: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -153,6 +159,7 @@ impl Driver {
             tip_continues: true,
             draining: self.draining,
             selection: self.only.clone(),
+            branches: self.branches.clone(),
         }
     }
 
@@ -204,9 +211,31 @@ impl Driver {
         panic!("it never settles");
     }
 
+    fn take_branches(&mut self, units: &[UnitId]) {
+        for unit in units {
+            let base = self.tip();
+            let works = BTreeSet::from([unit.to_string()]);
+            let commit = oid_of(&("branch", unit));
+            let head = Head {
+                tree: tree(&works),
+                commit,
+            };
+            self.branches.insert(unit.clone(), head.commit.clone());
+            let branch = unit.to_string();
+            let what = UnitEvent::BranchTaken {
+                branch,
+                head,
+                base,
+                guards: Vec::new(),
+            };
+            self.unit_event(unit.as_str(), what);
+        }
+    }
+
     fn act(&mut self, effect: Effect) -> bool {
         match effect {
             Effect::Record(event) => self.record(event),
+            Effect::TakeBranches(units) => self.take_branches(&units),
             Effect::Integrate { base, units } => self.integrate(base, &units),
             Effect::Land(verified) => {
                 self.queue_event(QueueEvent::LandIntended {

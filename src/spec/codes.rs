@@ -1,7 +1,7 @@
 //! Every diagnostic code with its long explanation.
 
 /// Codes and explanations, in alphabetical order. A code never changes its meaning.
-const EXPLANATIONS: [(&str, &str); 45] = [
+const EXPLANATIONS: [(&str, &str); 46] = [
     (
         "alias_bomb",
         "Aliases (`*name`) repeat everything below their anchor (`&name`). A file may grow by at most 100,000 nodes that way; one that grows further is refused before it is expanded.",
@@ -127,6 +127,10 @@ const EXPLANATIONS: [(&str, &str); 45] = [
     (
         "unknown_agent",
         "No agent of that name is configured. The roles author, reviewer and planner fall back to the only agent there is; with several agents they have to be named.",
+    ),
+    (
+        "unknown_branch",
+        "A unit brings a branch that is not there. A run takes its branches in when it begins, and does not begin without them; one that took them in keeps the commits and goes on.",
     ),
     (
         "unknown_cost",

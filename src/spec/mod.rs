@@ -29,9 +29,9 @@ pub use codes::{CODES, explain};
 pub use diagnostic::{Diagnostic, Label, Level, nearest};
 pub use load::{BUILT_IN_TIERS, Loaded, load, schema};
 pub use model::{
-    Adapter, Agent, Breadth, Check, CommitSettings, Convention, DependsOn, Document, Guards, Land, Limits,
-    Overlap, Performer, Pipeline, Price, QueueSettings, Role, Severity, Stage, StageKind, Step, Strategy,
-    Tier, Unit, Usd, Verify, Workspace,
+    Adapter, Agent, Breadth, Check, CommitSettings, Convention, DependsOn, Document, FromBranch, Guards,
+    Land, Limits, Overlap, Performer, Pipeline, Price, QueueSettings, Role, Severity, Stage, StageKind, Step,
+    Strategy, Tier, Unit, Usd, Verify, Workspace,
 };
 pub use overlap::patterns_may_overlap;
 
@@ -44,6 +44,8 @@ pub trait Surroundings {
     fn is_on_path(&self, program: &str) -> bool;
     /// Short names of local branches. Branches that the run itself made are to be left out.
     fn branches(&self) -> Vec<String>;
+    /// Whether git has a branch or a commit of that name.
+    fn has_branch(&self, name: &str) -> bool;
     /// Paths that git tracks, from the repository root.
     fn tracked_paths(&self) -> Vec<String>;
 }

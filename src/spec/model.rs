@@ -436,6 +436,18 @@ pub struct Unit {
     /// Resources held by whatever is run for the unit, by one at a time.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub exclusive: BTreeSet<String>,
+    /// The branch whose commits are its implementation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_branch: Option<FromBranch>,
+}
+
+/// A branch that was there before the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FromBranch {
+    /// Its name, as git would find it: `feature/x`, `origin/feature/x`, or a commit's whole id.
+    pub name: String,
+    /// Whether the tier judges it; if not, a person has vouched for it and it goes straight to the queue.
+    pub review: bool,
 }
 
 /// The merge queue's settings.

@@ -248,6 +248,8 @@ record! {
         prompt: String,
         /// Path of a file with what is asked.
         prompt_file: String,
+        /// An existing branch whose commits are the implementation; the unit starts at review.
+        from_branch: String,
         /// Criteria shown to authors and judges.
         acceptance: List<String>,
         /// Gitignore-style patterns of what it expects to touch.
@@ -274,7 +276,7 @@ record! {
         enabled: bool,
     }
     not_yet {
-        "issue", "source", "from_branch", "contract", "land", "variants", "pull_request",
+        "issue", "source", "contract", "land", "variants", "pull_request",
     }
 }
 

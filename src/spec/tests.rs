@@ -1,5 +1,6 @@
 //! Rules of the pipeline file, from text to diagnostics and typed values.
 
+mod branches;
 mod codes;
 mod files;
 mod robust;
@@ -29,6 +30,12 @@ impl Surroundings for Fake {
 
     fn branches(&self) -> Vec<String> {
         self.branches.clone()
+    }
+
+    fn has_branch(&self, name: &str) -> bool {
+        self.branches
+            .iter()
+            .any(|branch| format!("origin/{branch}") == name)
     }
 
     fn tracked_paths(&self) -> Vec<String> {

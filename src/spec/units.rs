@@ -6,7 +6,7 @@ use super::Surroundings;
 use super::decode::{Named, Spanned};
 use super::diagnostic::{Problem, Sink, Span};
 use super::graph::{self, Ancestors};
-use super::model::{Convention, Performer, Tier, Unit, Usd};
+use super::model::{Convention, FromBranch, Performer, Tier, Unit, Usd};
 use super::node::Key;
 use super::overlap::{PatternIndex, literal_directory, patterns_may_overlap};
 use super::raw::{Budget, RawOverlap, RawUnit};
@@ -52,6 +52,7 @@ pub(super) fn resolve(raw: &Named<RawUnit>, setting: &Setting<'_>, sink: &mut Si
     for (key, unit) in &raw.0 {
         needs.push(own_needs(key, unit, raw, &index, &setting.unit_names, sink));
         check_id(key, setting, &branches, sink);
+        check_branch(unit, setting.around, &branches, sink);
         let typed = resolve_one(key, unit, setting, &mut tiers_told, sink);
         if let (Some(unit), true) = (typed, unit.enabled.or(true)) {
             enabled.push(unit);
@@ -176,6 +177,7 @@ fn resolve_one(
     let title = title(raw, setting.convention, sink);
     let prompt = prompt(key, raw, setting.around, sink);
     let tier = tier(key, raw, setting, tiers_told, sink);
+    let from_branch = from_branch(key, raw, setting.tiers.get(&tier), sink);
     // Everything is looked at before the first `?`, so that one mistake hides no other.
     let paths = globs(raw.paths.value(), sink);
     if let Some(agent) = raw.agent.given()
@@ -223,7 +225,66 @@ fn resolve_one(
         may_change_tests: raw.may_change_tests.or(false),
         ticket: raw.ticket.value().cloned(),
         exclusive,
+        from_branch,
     })
+}
+
+/// What a unit with a branch and no prompt of its own asks for.
+pub(crate) fn prompt_of_branch(branch: &str) -> String {
+    format!("The work is there: the commits of the branch `{branch}` are to land.")
+}
+
+fn from_branch(key: &Key, raw: &RawUnit, tier: Option<&Tier>, sink: &mut Sink) -> Option<FromBranch> {
+    let branch = raw.from_branch.given()?;
+    if !is_revision_name(&branch.value) {
+        let message = format!("`{}` cannot be the name of a branch", branch.value);
+        let problem = Problem::error("bad_text", branch.span, message)
+            .label("no branch of git is called that")
+            .help("write the branch as `git branch --all` shows it, without `remotes/`");
+        sink.report(problem);
+    }
+    if tier.is_some_and(Tier::is_explore) {
+        let message = format!("`{}` brings a branch, and its tier lands nothing", key.text);
+        let problem = Problem::error("conflicting_keys", branch.span, message)
+            .label("has commits to land")
+            .help("choose a tier with an approval, such as `tier: small`");
+        sink.report(problem);
+    }
+    Some(FromBranch {
+        name: branch.value.clone(),
+        review: true,
+    })
+}
+
+/// A run that took the branch in already goes on without it, so that it is no error here.
+fn check_branch(raw: &RawUnit, around: &dyn Surroundings, branches: &BTreeSet<String>, sink: &mut Sink) {
+    let Some(branch) = raw.from_branch.given() else {
+        return;
+    };
+    let is_there = || branches.contains(&branch.value) || around.has_branch(&branch.value);
+    if is_revision_name(&branch.value) && !is_there() {
+        let message = format!("there is no branch `{}` here", branch.value);
+        let problem = Problem::warning("unknown_branch", branch.span, message)
+            .label("cannot be taken in")
+            .help(
+                "`git branch --all` lists branches; one of a remote is named `origin/…`, after a `git fetch`",
+            );
+        sink.report(problem);
+    }
+}
+
+/// Whether git could have a branch of that name; what it would read as more than a name is none.
+fn is_revision_name(name: &str) -> bool {
+    let forbidden = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
+    let parts_are_fine = name.split('/').all(|part| {
+        !part.is_empty() && !part.starts_with('.') && !part.ends_with('.') && !part.ends_with(".lock")
+    });
+    parts_are_fine
+        && !name.starts_with('-')
+        && !name.contains(forbidden)
+        && !name.contains("..")
+        && !name.contains("@{")
+        && name != "@"
 }
 
 fn budget(raw: &Budget) -> Option<Usd> {
@@ -291,16 +352,20 @@ fn prompt(key: &Key, raw: &RawUnit, around: &dyn Surroundings, sink: &mut Sink) 
             None
         }
         (Some(prompt), None) => Some(prompt.value.clone()),
+        (None, None) if raw.from_branch.given().is_some() => {
+            raw.from_branch.value().map(|branch| prompt_of_branch(branch))
+        }
         (None, None) => {
-            if raw.prompt.is_absent() && raw.prompt_file.is_absent() {
+            if raw.prompt.is_absent() && raw.prompt_file.is_absent() && raw.from_branch.is_absent() {
                 let problem = Problem::error(
                     "missing_key",
                     key.span,
                     format!("unit `{}` has no `prompt`", key.text),
                 )
-                .label("`prompt` or `prompt_file` is required here")
+                .label("`prompt`, `prompt_file` or `from_branch` is required here")
                 .help(
-                    "say what is to be done: `prompt: …`, or name a file that does: `prompt_file: docs/….md`",
+                    "say what is to be done: `prompt: …`, or name a file that does: `prompt_file: docs/….md`; or bring \
+                     a branch: `from_branch: feature/x`",
                 );
                 sink.report(problem);
             }

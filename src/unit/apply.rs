@@ -38,7 +38,12 @@ impl State {
         self.refuse_nonsense(event, happening)?;
         self.phase = next;
         match event {
-            UnitEvent::UnitStarted { base } => self.base = Some(base.clone()),
+            UnitEvent::BranchTaken { .. } => self.branch_taken(event),
+            UnitEvent::BranchLanded { .. } => {}
+            UnitEvent::UnitStarted { base } => {
+                self.base = Some(base.clone());
+                self.begin_with_branch();
+            }
             UnitEvent::AttemptStarted { .. } => self.attempt_started(event),
             UnitEvent::AttemptEnded { .. } => self.attempt_ended(event, at),
             UnitEvent::StageSkipped { stage, round } => self.stage_skipped(stage, *round),
@@ -96,6 +101,11 @@ impl State {
 
     /// Events that the table allows and that still cannot be true.
     fn refuse_nonsense(&self, event: &UnitEvent, happening: Happening) -> Result<(), IllegalTransition> {
+        if let UnitEvent::BranchTaken { branch, .. } | UnitEvent::BranchLanded { branch, .. } = event
+            && self.wants_branch() != Some(branch)
+        {
+            return Err(self.illegal(happening, format!(": it does not wait for the branch `{branch}`")));
+        }
         if let UnitEvent::AttemptStarted { job, fence, .. } = event {
             if self.flight.contains_key(fence) || self.abandoned.contains(fence) {
                 return Err(self.illegal(happening, format!(": fence {fence} was given before")));
@@ -308,7 +318,7 @@ impl State {
             if is_made {
                 self.run_mut(&stage.name).done = true;
             }
-            if stage.kind == StageKind::Implement {
+            if stage.kind == StageKind::Implement && self.intake.is_none() {
                 self.producer = Some(stage.name.clone());
             }
         }

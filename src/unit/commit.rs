@@ -46,6 +46,11 @@ pub fn commit_message(
     format!("{}\n\n{trailers}", title.trim_end())
 }
 
+/// The title of a commit that a fix stage adds to a branch.
+pub fn fix_title(branch: &str, round: u32) -> String {
+    format!("fix: mend {branch} (round {round})")
+}
+
 /// Whether a title is `type(scope)!: description`.
 fn is_conventional(title: &str) -> bool {
     let Some((head, description)) = title.split_once(": ") else {

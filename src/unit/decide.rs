@@ -52,7 +52,7 @@ impl State {
             | Phase::Cancelled
             | Phase::Discarded => return Vec::new(),
         }
-        let want = if self.resolved {
+        let want = if self.is_resolved() {
             self.want_for_resolved()
         } else {
             self.want()
@@ -81,11 +81,15 @@ impl State {
         }
     }
 
-    /// A person's commit is approved by being theirs; only the checks are asked.
+    /// A person's commit is approved by being theirs; only the checks are asked, and of a branch that a person vouched for
+    /// only those of the queue.
     fn want_for_resolved(&self) -> Want {
         if let Some((reason, _)) = &self.sent_back {
             let sentence = "The queue's checks fail on the commit a person made.".to_owned();
             return evict(*reason, sentence);
+        }
+        if !self.resolved {
+            return self.want_queue();
         }
         if let Some((reason, sentence)) = self.exhausted() {
             return evict(reason, sentence);

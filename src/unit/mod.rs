@@ -9,11 +9,13 @@
 //! words.
 //!
 //! Map: `phase` is the transition table, `apply` and `results` the fold, `decide` the decisions, `shape` the tier as a graph,
-//! `attempts` the accounting of attempts, `ledger` the findings, `brief` what a stage is shown. Beside the machine
+//! `attempts` the accounting of attempts, `branch` work that was there before, `ledger` the findings, `brief` what a stage is
+//! shown. Beside the machine
 //! stand the deterministic `guards`, the `commit` message and the failure `signature`.
 
 mod apply;
 mod attempts;
+mod branch;
 mod brief;
 mod commit;
 mod decide;
@@ -40,8 +42,9 @@ use crate::spec::{self, Usd};
 
 use attempts::Tries;
 pub use attempts::{InFlight, SETUP_FAILED_PREFIX};
+pub use branch::Intake;
 pub use brief::{Brief, Dispute, Eviction, OpenFinding, check_review};
-pub use commit::commit_message;
+pub use commit::{commit_message, fix_title};
 pub use ledger::{FindingState, Ledger, LedgerEntry, Source};
 pub use phase::{Happening, IllegalTransition, Phase, transition_table};
 pub use signature::failure_signature;
@@ -126,6 +129,8 @@ pub struct State {
     phase: Phase,
     base: Option<Oid>,
     head: Option<Head>,
+    /// Where the head comes from, when it was there before the run.
+    intake: Option<Intake>,
     /// The author stage that made the head.
     producer: Option<StageName>,
     /// Guard hits on the head that a person must agree to.
@@ -210,6 +215,7 @@ impl State {
             phase: Phase::Waiting,
             base: None,
             head: None,
+            intake: None,
             producer: None,
             gate_hits: Vec::new(),
             accepted_hits: Vec::new(),
@@ -333,9 +339,9 @@ impl State {
             .filter(move |(_, judgement)| Some(&judgement.commit) == head)
     }
 
-    /// Whether the head is a commit that a person made, which is their approval.
+    /// Whether the head is a commit that a person made or vouched for, which is their approval.
     pub fn is_resolved(&self) -> bool {
-        self.resolved
+        self.resolved || self.is_vouched_for()
     }
 
     /// The unit's budget, if it has one.

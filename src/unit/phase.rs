@@ -84,6 +84,10 @@ impl Phase {
 /// An event or a piece of news, as far as the table tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Happening {
+    /// `BranchTaken`.
+    BranchTaken,
+    /// `BranchLanded`.
+    BranchLanded,
     /// `UnitStarted`.
     Started,
     /// `AttemptStarted`.
@@ -134,7 +138,9 @@ pub enum Happening {
 
 impl Happening {
     /// Every happening, in the order of the table.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
+        Self::BranchTaken,
+        Self::BranchLanded,
         Self::Started,
         Self::AttemptStarted,
         Self::AttemptEnded,
@@ -163,6 +169,8 @@ impl Happening {
     /// What kind of happening an event is.
     pub fn of_event(event: &UnitEvent) -> Self {
         match event {
+            UnitEvent::BranchTaken { .. } => Self::BranchTaken,
+            UnitEvent::BranchLanded { .. } => Self::BranchLanded,
             UnitEvent::UnitStarted { .. } => Self::Started,
             UnitEvent::AttemptStarted { .. } => Self::AttemptStarted,
             UnitEvent::AttemptEnded { .. } => Self::AttemptEnded,
@@ -200,6 +208,8 @@ impl Happening {
     /// The word used in the table and in errors.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::BranchTaken => "branch taken",
+            Self::BranchLanded => "branch landed",
             Self::Started => "started",
             Self::AttemptStarted => "attempt started",
             Self::AttemptEnded => "attempt ended",
@@ -273,6 +283,8 @@ fn from_waiting(happening: Happening) -> Rule {
     use Happening as H;
     match happening {
         H::Started => Rule::To(Phase::Working),
+        H::BranchTaken => Rule::To(Phase::Waiting),
+        H::BranchLanded => Rule::To(Phase::Landed),
         H::Kept => Rule::To(Phase::Landed),
         H::Restored => Rule::To(Phase::Working),
         H::RestoredApproved => Rule::To(Phase::Queued),
@@ -309,7 +321,9 @@ fn from_working(happening: Happening) -> Rule {
         H::Retried => Rule::To(Phase::Waiting),
         H::Discarded => Rule::To(Phase::Discarded),
         H::QueueCancelled => Rule::Late,
-        H::Started
+        H::BranchTaken
+        | H::BranchLanded
+        | H::Started
         | H::GateDecided
         | H::Blocked
         | H::Unblocked
@@ -333,7 +347,9 @@ fn from_gated(happening: Happening) -> Rule {
         H::Retried => Rule::To(Phase::Waiting),
         H::Discarded => Rule::To(Phase::Discarded),
         H::AttemptEnded | H::QueueCancelled => Rule::Late,
-        H::Started
+        H::BranchTaken
+        | H::BranchLanded
+        | H::Started
         | H::AttemptStarted
         | H::StageSkipped
         | H::GateOpened
@@ -362,7 +378,9 @@ fn from_queued(happening: Happening) -> Rule {
         H::Retried => Rule::To(Phase::Waiting),
         H::Discarded => Rule::To(Phase::Discarded),
         H::AttemptEnded => Rule::Late,
-        H::Started
+        H::BranchTaken
+        | H::BranchLanded
+        | H::Started
         | H::AttemptStarted
         | H::StageSkipped
         | H::GateOpened
@@ -383,7 +401,9 @@ fn from_landed(happening: Happening) -> Rule {
     use Happening as H;
     match happening {
         H::AttemptEnded | H::QueueCancelled => Rule::Late,
-        H::Started
+        H::BranchTaken
+        | H::BranchLanded
+        | H::Started
         | H::AttemptStarted
         | H::StageSkipped
         | H::GateOpened
@@ -413,7 +433,9 @@ fn from_published(happening: Happening) -> Rule {
         H::Retried => Rule::To(Phase::Waiting),
         H::Discarded => Rule::To(Phase::Discarded),
         H::AttemptEnded | H::QueueCancelled => Rule::Late,
-        H::Started
+        H::BranchTaken
+        | H::BranchLanded
+        | H::Started
         | H::AttemptStarted
         | H::StageSkipped
         | H::GateOpened
@@ -442,7 +464,9 @@ fn from_evicted(happening: Happening) -> Rule {
         H::Resolved => Rule::To(Phase::Working),
         H::Discarded => Rule::To(Phase::Discarded),
         H::AttemptEnded | H::QueueCancelled => Rule::Late,
-        H::Started
+        H::BranchTaken
+        | H::BranchLanded
+        | H::Started
         | H::AttemptStarted
         | H::StageSkipped
         | H::GateOpened
@@ -472,7 +496,9 @@ fn from_blocked(happening: Happening) -> Rule {
         H::Cancelled => Rule::To(Phase::Cancelled),
         H::Discarded => Rule::To(Phase::Discarded),
         H::AttemptEnded | H::QueueCancelled => Rule::Late,
-        H::Started
+        H::BranchTaken
+        | H::BranchLanded
+        | H::Started
         | H::AttemptStarted
         | H::StageSkipped
         | H::GateOpened
@@ -494,7 +520,9 @@ fn from_discarded(happening: Happening) -> Rule {
     use Happening as H;
     match happening {
         H::AttemptEnded | H::QueueCancelled => Rule::Late,
-        H::Started
+        H::BranchTaken
+        | H::BranchLanded
+        | H::Started
         | H::AttemptStarted
         | H::StageSkipped
         | H::GateOpened

@@ -237,7 +237,7 @@ impl View {
                 self.run.state = RunState::Finished;
                 self.run.finished_at = Some(record.at);
             }
-            RunEvent::RunRebuilt { .. } | RunEvent::PreflightEnded { .. } => {}
+            RunEvent::UnitsAdded { .. } | RunEvent::RunRebuilt { .. } | RunEvent::PreflightEnded { .. } => {}
         }
     }
 

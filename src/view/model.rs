@@ -207,7 +207,7 @@ pub struct UnitView {
     pub round: u32,
     /// Fix attempts that returned work.
     pub fixes_used: u32,
-    /// Its branch; made by whoever needs one.
+    /// The branch it came from, as the file names it.
     pub branch: Option<String>,
     /// Its commit.
     pub head: Option<Oid>,

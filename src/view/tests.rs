@@ -55,6 +55,7 @@ fn unit(id: &str, needs: &[&str]) -> Unit {
         may_change_tests: false,
         ticket: None,
         exclusive: std::collections::BTreeSet::new(),
+        from_branch: None,
     }
 }
 

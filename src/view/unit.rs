@@ -14,6 +14,22 @@ use crate::id::StageName;
 impl View {
     pub(super) fn apply_unit(&mut self, record: &Record, place: usize, event: &UnitEvent) {
         match event {
+            UnitEvent::BranchTaken {
+                branch, head, base, ..
+            } => {
+                let unit = &mut self.units[place];
+                unit.branch = Some(branch.clone());
+                unit.head = Some(head.commit.clone());
+                unit.base = Some(base.clone());
+                unit.skip_authors();
+            }
+            UnitEvent::BranchLanded { branch, head } => {
+                let unit = &mut self.units[place];
+                unit.branch = Some(branch.clone());
+                unit.head = Some(head.commit.clone());
+                unit.skip_authors();
+                self.end(record, place, UnitState::Landed);
+            }
             UnitEvent::UnitStarted { base } => {
                 self.units[place].base = Some(base.clone());
                 self.units[place].started_at.get_or_insert(record.at);
@@ -295,6 +311,15 @@ impl UnitView {
         });
         self.stages[at].round = round;
         &mut self.stages[at]
+    }
+
+    /// A branch that was there before stands in for what an author would make.
+    fn skip_authors(&mut self) {
+        for row in &mut self.stages {
+            if ["prepare", "implement"].contains(&row.kind) {
+                row.state = StageState::Skipped;
+            }
+        }
     }
 
     /// The kind of a stage that has a row.

@@ -284,7 +284,13 @@ impl Attempt {
                 Ok(())
             };
             written().map_err(material::Error::from)?;
-            material::materialise(&shared.repository, &order.base, &order.commit, &place, &task.argv)
+            material::materialise(
+                &shared.repository,
+                &order.agents_from,
+                &order.commit,
+                &place,
+                &task.argv,
+            )
         });
         match provided.await {
             Ok(Ok(argv)) => Ok(argv),

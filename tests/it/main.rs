@@ -7,6 +7,7 @@
 
 mod aftermath;
 mod badluck;
+mod branches;
 mod conformance;
 mod crash;
 mod doctor;

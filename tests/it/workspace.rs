@@ -130,6 +130,7 @@ impl World {
             role,
             kind: "implement",
             base: self.base.clone(),
+            agents_from: self.base.clone(),
             commit: self.base.clone(),
             target: "main".to_owned(),
             task,

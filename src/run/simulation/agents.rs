@@ -366,7 +366,7 @@ fn row(name: &str, outcome: CheckOutcome, tail: &str) -> CheckResult {
     }
 }
 
-fn guard_hit(action: GuardAction) -> GuardHit {
+pub(super) fn guard_hit(action: GuardAction) -> GuardHit {
     GuardHit {
         reason: match action {
             GuardAction::Note => Reason::OutsidePaths,

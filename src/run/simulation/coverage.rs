@@ -26,6 +26,8 @@ pub(super) const EXPECTED: &[&str] = &[
     "stop Environment",
     "stop Safety",
     "unit started",
+    "unit branch taken",
+    "unit branch landed",
     "unit attempt started",
     "unit attempt ended",
     "unit stage skipped",
@@ -128,6 +130,8 @@ pub(super) const EXPECTED: &[&str] = &[
     "world the target was deleted",
     "world a wish was refused",
     "world two held different resources",
+    "world others pushed to a branch",
+    "world a branch was gone when it was wanted",
 ];
 
 /// Counts what a record says.
@@ -138,6 +142,7 @@ pub(super) fn count(counts: &mut Counts, record: &Record) {
             RunEvent::RunStarted { .. } => "run_started".to_owned(),
             RunEvent::EngineStarted { .. } => "engine_started".to_owned(),
             RunEvent::EngineStopped { why } => format!("stop {why:?}"),
+            RunEvent::UnitsAdded { .. } => "units_added".to_owned(),
             RunEvent::RunRebuilt { .. } => "run_rebuilt".to_owned(),
             RunEvent::RunFinished => "run_finished".to_owned(),
             RunEvent::PreflightEnded { .. } => "preflight_ended".to_owned(),

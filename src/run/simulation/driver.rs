@@ -161,6 +161,7 @@ impl Driver {
     pub(super) fn engine(&mut self) -> Step<StopCause> {
         self.stopping = None;
         self.take_up()?;
+        self.take_wanted_branches()?;
         if let Some(cause) = self.preflight()? {
             return self.let_go(cause);
         }
@@ -185,6 +186,7 @@ impl Driver {
     /// Decides and acts until there is nothing to do but wait.
     fn settle(&mut self) -> Step<Settled> {
         let mut facts = self.facts();
+        self.look_at_branches(&mut facts);
         for _ in 0..DECISIONS_MAX {
             self.others_act(1);
             facts.now = self.now;
@@ -201,6 +203,10 @@ impl Driver {
             for effect in effects {
                 match effect {
                     Effect::Record(event) => records.push(event),
+                    Effect::TakeBranches(units) => {
+                        took_time = true;
+                        self.take_branches(units)?;
+                    }
                     Effect::Integrate { base, units } => {
                         took_time = true;
                         self.integrate(base, units)?;
@@ -233,7 +239,9 @@ impl Driver {
             }
             self.break_off_moot();
             if took_time {
+                let branches = facts.branches;
                 facts = self.facts();
+                facts.branches = branches;
             } else if !acted {
                 self.laws.when_settled(&self.state, self.selection.as_deref());
                 return Ok(settled);
@@ -275,7 +283,15 @@ impl Driver {
             tip_continues,
             draining: self.stopping.is_some(),
             selection: self.selection.clone(),
+            branches: BTreeMap::new(),
         }
+    }
+
+    fn look_at_branches(&mut self, facts: &mut Facts) {
+        let watched = self.state.watched_branches();
+        let at = |(unit, _): (&UnitId, _)| Some((unit.clone(), self.git.branches.get(unit)?.clone()));
+        facts.branches = watched.filter_map(at).collect();
+        self.laws.looked_at(&facts.branches);
     }
 
     fn start_attempt(&mut self, unit: UnitId, start: unit::Start) -> Step {

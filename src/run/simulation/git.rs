@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Conflict, Obstacle};
-use crate::id::Oid;
+use crate::id::{Oid, UnitId};
 use crate::spec::Strategy;
 
 /// The number of a path.
@@ -76,6 +76,8 @@ pub(super) struct Git {
     by_files: BTreeMap<Tree, Oid>,
     pub(super) target: Option<Oid>,
     pub(super) checkout: Option<Checkout>,
+    /// The branches that units bring.
+    pub(super) branches: BTreeMap<UnitId, Oid>,
 }
 
 impl Git {
@@ -87,6 +89,7 @@ impl Git {
             by_files: BTreeMap::new(),
             target: None,
             checkout: with_checkout.then(Checkout::default),
+            branches: BTreeMap::new(),
         };
         let root = git.commit(
             &[],
@@ -164,7 +167,7 @@ impl Git {
         std::iter::successors(Some(tip), |commit| self.commits[*commit].parents.first())
     }
 
-    /// Puts the one commit `head` on `unit_base` onto `base`.
+    /// Puts what `head` adds to `unit_base` onto `base`.
     pub(super) fn integrate(
         &mut self,
         base: &Oid,

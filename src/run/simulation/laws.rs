@@ -11,8 +11,8 @@ use super::git::Git;
 use super::model::{self, Verdict};
 use super::setting::Setting;
 use crate::event::{
-    Candidate, CheckOutcome, EntryEnd, Event, Evidence, Hold, QueueEvent, Reason, Record, RunEvent,
-    StopCause, UnitEvent, VerifyPurpose,
+    Candidate, CheckOutcome, EntryEnd, Event, Evidence, GuardAction, Hold, QueueEvent, Reason, Record,
+    RunEvent, StopCause, UnitEvent, VerifyPurpose,
 };
 use crate::id::{Oid, UnitId};
 use crate::queue::{CHARGE_FAILURE, EVICT_AT, Status, VerifiedCandidate};
@@ -47,6 +47,8 @@ pub(super) struct Laws {
     paused: bool,
     frozen_below: Option<i64>,
     raised: BTreeMap<UnitId, i64>,
+    /// Where branches were when they were last looked at.
+    branches: BTreeMap<UnitId, Oid>,
 }
 
 impl Laws {
@@ -70,7 +72,31 @@ impl Laws {
             paused: false,
             frozen_below: None,
             raised: BTreeMap::new(),
+            branches: BTreeMap::new(),
         }
+    }
+
+    /// Where branches are, as the engine is told.
+    pub(super) fn looked_at(&mut self, branches: &BTreeMap<UnitId, Oid>) {
+        self.branches.clone_from(branches);
+    }
+
+    /// Where a branch is that is wanted, if it is there.
+    pub(super) fn looked_for(&mut self, unit: &UnitId, branch: Option<&Oid>) {
+        self.branches.remove(unit);
+        self.branches.extend(branch.map(|at| (unit.clone(), at.clone())));
+    }
+
+    /// What lands of a branch is what was taken in, and nobody was seen to push to it since.
+    fn branch_stands(&self, unit: &UnitId, state: &State) {
+        let Some(intake) = state.unit(unit).and_then(crate::unit::State::watched_branch) else {
+            return;
+        };
+        let seen = self.branches.get(unit);
+        assert!(
+            seen.is_none_or(|seen| *seen == intake.head.commit),
+            "{unit} lands, and its branch has moved"
+        );
     }
 
     /// Checks were really run.
@@ -176,6 +202,9 @@ impl Laws {
             }
             QueueEvent::LandIntended { checkout, commit, .. } => {
                 self.may_land_now(commit, setting);
+                for member in &self.built[commit].units {
+                    self.branch_stands(&member.unit, state);
+                }
                 assert_eq!(self.to_follow, None, "a checkout follows before the next landing");
                 self.has_checkout = checkout.is_some();
             }
@@ -347,8 +376,16 @@ impl Laws {
             Reason::ChecksFailed => case.red_checks > 0,
             Reason::RoundsExhausted => !nature.is_good() || case.red_checks > 0 || case.rejections > 0,
             Reason::Rejected => case.rejections > 0,
+            Reason::SecretInDiff if setting.spec(unit).from_branch.is_some() => {
+                nature.guard == Some(GuardAction::Refuse)
+            }
             Reason::AttemptsExhausted | Reason::NoChange | Reason::SetupFailed | Reason::SecretInDiff => {
                 case.failures > limits.retries
+            }
+            Reason::HeadMoved => {
+                let intake = state.unit(unit).and_then(crate::unit::State::intake);
+                let seen = self.branches.get(unit);
+                intake.map_or(seen.is_none(), |intake| seen != Some(&intake.head.commit))
             }
             Reason::BudgetExhausted => state
                 .unit(unit)

@@ -5,6 +5,7 @@
 //! dice     chance from a seed            setting  the pipeline, and what its agents are like
 //! git      commits, target, checkout     agents   what attempts and checks come to
 //! driver   the engine's loop             recovery what it does first
+//! branches work that was there before the run
 //! people   everybody else                laws     what must hold of target and queue, after every event
 //! cases    what must hold of each unit   trace    what happened, for a person
 //! model    what may land, naively        coverage what happened, by kind
@@ -16,6 +17,7 @@
 //! another number of seeds.
 
 mod agents;
+mod branches;
 mod cases;
 mod coverage;
 mod dice;
@@ -48,6 +50,7 @@ const ENGINES_MAX: u32 = 60;
 
 impl Driver {
     fn begin(&mut self) -> Step {
+        self.make_branches();
         let base = self.git.target.clone().expect("a target to begin with");
         let run = RunId::new(self.now, 7);
         self.record([Event::Run(RunEvent::RunStarted {

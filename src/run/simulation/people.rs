@@ -74,6 +74,7 @@ impl Driver {
             12..=14 => self.dirty(),
             15 | 16 => self.clean(),
             17 => self.leave_checkout(),
+            18 => self.touch_branch(),
             _ => self.land_by_hand(&tip),
         }
     }

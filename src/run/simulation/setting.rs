@@ -8,7 +8,7 @@ use super::dice::Dice;
 use super::git::{Mark, Path};
 use crate::event::{GuardAction, Outcome};
 use crate::id::UnitId;
-use crate::spec::{Breadth, Check, DependsOn, Overlap, Pipeline, Strategy, Unit, Usd, Verify};
+use crate::spec::{Breadth, Check, DependsOn, FromBranch, Overlap, Pipeline, Strategy, Unit, Usd, Verify};
 
 /// What happens to a run from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,6 +264,10 @@ fn draw_unit(number: usize, template: &Unit, nature: &Nature, dice: &mut Dice) -
     } else {
         unit.checks.clear();
     }
+    unit.from_branch = (unit.tier != "explore" && dice.chance(15)).then(|| FromBranch {
+        name: unit.id.to_string(),
+        review: dice.chance(60),
+    });
     unit
 }
 
@@ -314,6 +318,7 @@ fn draw_resources(pipeline: &mut Pipeline, dice: &mut Dice) {
 fn crowd(nature: &mut Nature, unit: &mut Unit, number: usize, count: usize, dice: &mut Dice) {
     "small".clone_into(&mut unit.tier);
     unit.needs.clear();
+    unit.from_branch = None;
     unit.priority = i64::from(dice.chance(10));
     *nature = Nature::GOOD;
     let other = usize::try_from(dice.roll(7)).expect("few") % count;

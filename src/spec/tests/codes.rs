@@ -212,7 +212,6 @@ fn what_is_not_built_is_refused_at_its_place() {
     for key in [
         "issue: 1",
         "source: [a]",
-        "from_branch: b",
         "contract: []",
         "land: never",
         "variants: {}",

@@ -68,6 +68,7 @@ pub(crate) fn unit() -> Unit {
         may_change_tests: false,
         ticket: None,
         exclusive: std::collections::BTreeSet::new(),
+        from_branch: None,
     }
 }
 
