@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::context::{Context, tell};
 use super::exit::Exit;
 use super::failure::Failure;
+use crate::event::Reason;
 use crate::git::{Fetched, Forwarded, Upstream};
 use crate::id::Oid;
 
@@ -75,6 +76,11 @@ fn forward(context: &Context, target: &str, name: &str, (here, there): (&Oid, &O
                  without what is new",
                 quoted(&checkout)
             )))
+        }
+        Forwarded::Refused(words) => {
+            let message =
+                format!("`{target}` is behind {name}, and the repository does not let it move: {words}");
+            Err(Failure::new(Exit::Environment, "push_rejected", message).help(Reason::PushRejected.remedy()))
         }
         Forwarded::Elsewhere => {
             let message = format!("`{target}` was moved by somebody else while it was brought forward");

@@ -164,8 +164,7 @@ impl Shared {
             StopCause::Budget => format!("The budget is spent. Next: {again} --budget-usd AMOUNT"),
             StopCause::TimeLimit => format!("The time limit is reached. Next: {again}"),
             StopCause::Signal => format!("Stopped; nothing is lost. Next: {again}"),
-            StopCause::Environment => format!("Stopped by what is said above. Mend it, then: {again}"),
-            StopCause::Human | StopCause::BaseRed | StopCause::Safety => {
+            StopCause::Environment | StopCause::Human | StopCause::BaseRed | StopCause::Safety => {
                 inner.what_a_person_must_do(cause, &again)
             }
         };
@@ -308,7 +307,16 @@ impl Inner {
                 "`git branch -f {branch} {head}` makes the run's branch what it was."
             ));
         }
-        lines.push(format!("Then: {again}"));
+        lines.push(match cause {
+            StopCause::Environment => format!("Stopped by what is said above. Mend it, then: {again}"),
+            StopCause::Human
+            | StopCause::BaseRed
+            | StopCause::Safety
+            | StopCause::Finished
+            | StopCause::Signal
+            | StopCause::Budget
+            | StopCause::TimeLimit => format!("Then: {again}"),
+        });
         // Paths and sentences in it may be an agent's.
         sanitize(&lines.join("\n"))
     }

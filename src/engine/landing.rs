@@ -243,6 +243,10 @@ impl Engine {
                 self.record(&[Event::Queue(verified.landed_event())])?;
                 self.follow(checkout, &from, &to).await
             }
+            Moved::Refused(words) => {
+                let cause = LandRefusal::PushRejected { words };
+                self.record(&[Event::Queue(QueueEvent::LandRefused { commit: to, cause })])
+            }
             Moved::Elsewhere(tip) => {
                 // A target that is gone is seen by the next look at the world, which stops the run.
                 let cause = LandRefusal::BaseMoved {

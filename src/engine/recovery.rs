@@ -151,7 +151,7 @@ impl Engine {
             .entries()
             .into_iter()
             .filter(|entry| match &entry.status {
-                crate::queue::Status::Held(Hold::TargetDirty { .. }) => true,
+                crate::queue::Status::Held(Hold::TargetDirty { .. } | Hold::PushRejected { .. }) => true,
                 crate::queue::Status::Held(
                     Hold::BaseRed { .. } | Hold::ConflictAhead { .. } | Hold::Paused | Hold::Frozen { .. },
                 )

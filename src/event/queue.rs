@@ -312,6 +312,11 @@ pub enum LandRefusal {
         /// The paths.
         paths: Vec<String>,
     },
+    /// The repository does not let the target move.
+    PushRejected {
+        /// What git said; untrusted.
+        words: String,
+    },
 }
 
 /// What an entry waits for, in place.
@@ -324,6 +329,11 @@ pub enum Hold {
         checkout: String,
         /// The paths.
         paths: Vec<String>,
+    },
+    /// The repository does not let the target move.
+    PushRejected {
+        /// What git said; untrusted.
+        words: String,
     },
     /// The target itself fails its checks.
     BaseRed {
@@ -351,6 +361,7 @@ impl Hold {
     pub fn code(&self) -> &'static str {
         match self {
             Self::TargetDirty { .. } => Reason::TargetDirty.code(),
+            Self::PushRejected { .. } => Reason::PushRejected.code(),
             Self::BaseRed { .. } => Reason::BaseRed.code(),
             Self::ConflictAhead { .. } => Reason::ConflictAhead.code(),
             Self::Paused => "paused",
@@ -362,6 +373,7 @@ impl Hold {
     pub fn remedy(&self, file: &str) -> String {
         match self {
             Self::TargetDirty { .. } => format!("{} (`pipeline run {file}`)", Reason::TargetDirty.remedy()),
+            Self::PushRejected { .. } => format!("{} (`pipeline run {file}`)", Reason::PushRejected.remedy()),
             Self::BaseRed { .. } => format!("{} (`pipeline run {file}`)", Reason::BaseRed.remedy()),
             Self::ConflictAhead { .. } => Reason::ConflictAhead.remedy().to_owned(),
             Self::Paused => format!("`pipeline resume` lifts the pause; then `pipeline run {file}`"),
@@ -378,6 +390,9 @@ impl Hold {
                 "uncommitted work in {checkout} is in the way: {}; commit it, or put it aside with `git stash push -u`",
                 paths.join(", ")
             ),
+            Self::PushRejected { words } => {
+                format!("the repository does not let the target move; git says: {words}")
+            }
             Self::BaseRed { check } => format!("the check `{check}` fails on the target itself"),
             Self::Paused => "a person paused the run".to_owned(),
             Self::Frozen { below } => format!("a person froze the queue below priority {below}"),

@@ -63,7 +63,7 @@ reasons! {
     MergeCommit = "merge_commit", "The branch contains a merge commit, which `strategy: rebase` cannot replay.", "Flatten the branch, or use `queue: {strategy: squash}`.";
     TargetDirty = "target_dirty", "Uncommitted work in the checkout of the target is on a path that would be written.", "Commit or stash those paths, then run the same command again.";
     TargetRewritten = "target_rewritten", "The target was moved so that landed work is gone, or it was deleted or renamed.", "Restore the target, or start over with `--fresh` after making sure that nothing is lost.";
-    PushRejected = "push_rejected", "The remote refused the push.", "Read its message, then `pipeline publish`.";
+    PushRejected = "push_rejected", "The repository does not let the target move, or the remote refused the push.", "Read its message and mend what it names, then run the same command again.";
     InfraExhausted = "infra_exhausted", "The verification could not be carried out too many times.", "Mend the machine or the set-up, then `pipeline retry UNIT`.";
     BudgetExhausted = "budget_exhausted", "The unit's budget is spent.", "Raise `budget_usd`, then `pipeline retry UNIT`.";
     Auth = "auth", "An agent is not logged in.", "Log it in; `pipeline doctor` shows which one.";

@@ -34,6 +34,8 @@ pub enum Forwarded {
     },
     /// Somebody else moved the branch at this moment; nothing was touched.
     Elsewhere,
+    /// The repository does not let the branch move; git's words. Nothing was touched.
+    Refused(String),
 }
 
 /// A move that was begun.
@@ -68,11 +70,12 @@ impl Repository {
         let moved = self.move_target(&lock, from, to, "pipeline: fast-forward to the upstream")?;
         match moved {
             Moved::Done => self.finish_intent(&intent, patience)?,
-            Moved::Elsewhere(_) => self.remove_intent()?,
+            Moved::Elsewhere(_) | Moved::Refused(_) => self.remove_intent()?,
         }
         Ok(match moved {
             Moved::Done => Forwarded::Done,
             Moved::Elsewhere(_) => Forwarded::Elsewhere,
+            Moved::Refused(words) => Forwarded::Refused(words),
         })
     }
 

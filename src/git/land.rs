@@ -5,6 +5,10 @@ use std::fs::{File, TryLockError};
 use super::repository::Repository;
 use super::{Error, Result};
 use crate::id::Oid;
+use crate::port::disk_remedy;
+
+/// How long another git that is about to move the same ref is waited for.
+const LOCK_TIMEOUT_MS: &str = "5000";
 
 /// Proof that no other process of ours moves this target. Given back when dropped.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub enum Moved {
     Done,
     /// It was not where it was expected and was left alone: here it is, `None` when it is gone.
     Elsewhere(Option<Oid>),
+    /// It is where it was, and git did not move it: it is locked, or something stands in its way. These are its words.
+    Refused(String),
 }
 
 impl Repository {
@@ -84,6 +90,7 @@ impl Repository {
         });
         let call = self
             .shared()
+            .config("core.filesRefLockTimeout", LOCK_TIMEOUT_MS)
             .env("GIT_COMMITTER_NAME", author)
             .env("GIT_COMMITTER_EMAIL", email)
             .args([
@@ -99,10 +106,15 @@ impl Repository {
             Ok(_) => Ok(Moved::Done),
             Err(error) => {
                 let found = self.tip(&lock.branch)?;
-                if found.as_ref() == Some(from) {
-                    return Err(error);
+                if found.as_ref() != Some(from) {
+                    return Ok(Moved::Elsewhere(found));
                 }
-                Ok(Moved::Elsewhere(found))
+                match error {
+                    Error::Command { stderr, .. } if disk_remedy(&stderr).is_none() => {
+                        Ok(Moved::Refused(stderr))
+                    }
+                    other => Err(other),
+                }
             }
         }
     }

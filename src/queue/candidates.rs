@@ -333,17 +333,17 @@ impl State {
                 "no landing of that commit was intended",
             ));
         };
-        match cause {
+        let hold = match cause {
             // The next look at the target finds it elsewhere, and the candidate no longer counts.
-            LandRefusal::BaseMoved { .. } => {}
-            LandRefusal::TargetDirty { checkout, paths } => {
-                for member in pending.verified.units() {
-                    self.require_entry_mut("land_refused", &member.unit)?.refused = Some(Hold::TargetDirty {
-                        checkout: checkout.clone(),
-                        paths: paths.clone(),
-                    });
-                }
-            }
+            LandRefusal::BaseMoved { .. } => return Ok(()),
+            LandRefusal::TargetDirty { checkout, paths } => Hold::TargetDirty {
+                checkout: checkout.clone(),
+                paths: paths.clone(),
+            },
+            LandRefusal::PushRejected { words } => Hold::PushRejected { words: words.clone() },
+        };
+        for member in pending.verified.units() {
+            self.require_entry_mut("land_refused", &member.unit)?.refused = Some(hold.clone());
         }
         // A freeze that came meanwhile holds it now.
         self.drop_void();

@@ -58,6 +58,24 @@ fn a_dirty_checkout_holds_the_head_and_the_others_wait_behind_it() {
 }
 
 #[test]
+fn a_repository_that_does_not_let_the_target_move_holds_the_head_and_charges_nobody() {
+    let mut world = one();
+    world.swap = Swap::Rejected;
+    world.end_test(Passed);
+    let Status::Held(Hold::PushRejected { words }) = world.state.entry(&unit("a")).unwrap().status else {
+        panic!("held")
+    };
+    assert_eq!(words, "locked");
+    assert!(world.state.is_rejected() && world.landed().is_empty() && world.charges().is_empty());
+    world.settle();
+    assert!(world.landed().is_empty(), "it is not tried again by itself");
+    world.record(QueueEvent::EntryReleased { unit: unit("a") });
+    world.settle();
+    assert_eq!(world.landed(), ["a"]);
+    assert!(!world.state.is_rejected());
+}
+
+#[test]
 fn a_dirty_hold_ends_with_the_base_it_was_about() {
     let mut world = one();
     world.swap = Swap::Dirty;

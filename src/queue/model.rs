@@ -68,7 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::OthersBreak),
         1 => Just(Step::OthersRepair),
         2 => prop_oneof![
-            Just(Swap::Raced), Just(Swap::Dirty), Just(Swap::Crash(false)), Just(Swap::Crash(true))
+            Just(Swap::Raced), Just(Swap::Dirty), Just(Swap::Rejected), Just(Swap::Crash(false)), Just(Swap::Crash(true))
         ].prop_map(Step::NextSwap),
         1 => Just(Step::Release),
         1 => (0..UNITS).prop_map(Step::Cancel),
@@ -194,7 +194,12 @@ impl Play {
     fn release(&mut self) {
         for (name, _, _) in self.units.clone() {
             let entry = self.world.state.entry(&unit(&name));
-            let is_dirty = |entry: EntryView| matches!(entry.status, Status::Held(Hold::TargetDirty { .. }));
+            let is_dirty = |entry: EntryView| {
+                matches!(
+                    entry.status,
+                    Status::Held(Hold::TargetDirty { .. } | Hold::PushRejected { .. })
+                )
+            };
             if entry.is_some_and(is_dirty) {
                 self.world.record(QueueEvent::EntryReleased { unit: unit(&name) });
             }

@@ -42,6 +42,8 @@ pub(super) enum Swap {
     /// Somebody moves the target between the intent and the swap.
     Raced,
     Dirty,
+    /// The repository does not let the target move.
+    Rejected,
     /// The engine dies after the intent, before (false) or after (true) the ref moved.
     Crash(bool),
 }
@@ -352,6 +354,14 @@ impl World {
                     cause: LandRefusal::TargetDirty {
                         checkout: "/checkout".to_owned(),
                         paths: vec!["a".to_owned()],
+                    },
+                });
+            }
+            Swap::Rejected => {
+                return self.record(QueueEvent::LandRefused {
+                    commit: to,
+                    cause: LandRefusal::PushRejected {
+                        words: "locked".to_owned(),
                     },
                 });
             }

@@ -460,6 +460,17 @@ impl State {
         !self.line.is_empty() && self.pending.is_none() && held
     }
 
+    /// Whether the repository does not let the target move: nothing of ours can bring the queue on.
+    pub fn is_rejected(&self) -> bool {
+        let of_first = self
+            .chain
+            .first()
+            .into_iter()
+            .flat_map(|first| &first.candidate.units);
+        let mut entries = of_first.filter_map(|member| self.entry_of(&member.unit));
+        entries.any(|entry| matches!(entry.hold, Some(Hold::PushRejected { .. })))
+    }
+
     /// The event that lifts a stop for `target_rewritten` once the target has been restored. The engine asks on
     /// restart; within a run a stop stays. A queue that stopped before it ever found the target takes it as it is.
     pub fn resume_after_stop(&self, facts: &Facts<'_>) -> Option<QueueEvent> {

@@ -107,6 +107,13 @@ fn service_rows() -> Vec<(&'static str, QueueEvent)> {
         ),
         ("land_refused, target_dirty", refused_dirty()),
         (
+            "land_refused, push_rejected",
+            QueueEvent::LandRefused {
+                commit: oid(2),
+                cause: LandRefusal::PushRejected { words: String::new() },
+            },
+        ),
+        (
             "land_refused, base_moved",
             QueueEvent::LandRefused {
                 commit: oid(2),

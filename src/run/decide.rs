@@ -360,6 +360,9 @@ impl State {
         if self.queue.base_red().is_some() {
             return Some(StopCause::BaseRed);
         }
+        if self.queue.is_rejected() {
+            return asked.wake.is_none().then_some(StopCause::Environment);
+        }
         asked.wake.is_none().then_some(StopCause::Human)
     }
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::elapsed_ms;
 use crate::event::{Event, Hold, QueueEvent, Record, VerifyPurpose};
 use crate::id::UnitId;
 use crate::queue::{EntryView, State, Status};
@@ -145,14 +146,11 @@ fn left_ms(entry: &EntryView, history: &History, now: Timestamp) -> Option<u64> 
         Status::Verified | Status::Landing { .. } => Some(0),
         Status::Held(
             Hold::TargetDirty { .. }
+            | Hold::PushRejected { .. }
             | Hold::BaseRed { .. }
             | Hold::ConflictAhead { .. }
             | Hold::Paused
             | Hold::Frozen { .. },
         ) => None,
     }
-}
-
-fn elapsed_ms(from: Timestamp, to: Timestamp) -> u64 {
-    u64::try_from(to.duration_since(from).as_millis()).unwrap_or(0)
 }

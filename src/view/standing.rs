@@ -158,7 +158,9 @@ impl View {
 
     fn standing_held(&self, unit: &UnitId, hold: &Hold) -> Standing {
         let waits_for = match hold {
-            Hold::TargetDirty { .. } | Hold::Paused | Hold::Frozen { .. } => vec![Waited::Person],
+            Hold::TargetDirty { .. } | Hold::PushRejected { .. } | Hold::Paused | Hold::Frozen { .. } => {
+                vec![Waited::Person]
+            }
             Hold::BaseRed { .. } => vec![Waited::Base, Waited::Person],
             Hold::ConflictAhead { units, .. } => units.iter().cloned().map(Waited::Unit).collect(),
         };

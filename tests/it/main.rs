@@ -24,6 +24,7 @@ mod preserve;
 mod process;
 mod queue_verbs;
 mod rebuild;
+mod refused;
 mod sweep;
 mod tally;
 mod tidy;

@@ -29,6 +29,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "needs a damaged database or journal; see `store::tests::damage` and `rebuild`",
     ),
     ("store.run.leaving", "a run that expires; see `people`"),
+    ("git.fetch", "a target with an upstream; see `fetch`"),
+    ("git.forward.intent", "a target with an upstream; see `fetch`"),
+    ("git.forward.done", "a target with an upstream; see `fetch`"),
     ("git.config", "a person's repair; see `people`"),
     ("git.reset", "a person's repair; see `people`"),
 ];

@@ -129,6 +129,8 @@ pub(super) const EXPECTED: &[&str] = &[
     "world the target was forced back",
     "world the target was deleted",
     "world a wish was refused",
+    "land_refused push_rejected",
+    "entry_held push_rejected",
     "world two held different resources",
     "world others pushed to a branch",
     "world a branch was gone when it was wanted",
@@ -233,9 +235,11 @@ fn queue_word(event: &QueueEvent) -> String {
         QueueEvent::LandRefused { cause, .. } => match cause {
             LandRefusal::BaseMoved { .. } => "land_refused base_moved",
             LandRefusal::TargetDirty { .. } => "land_refused target_dirty",
+            LandRefusal::PushRejected { .. } => "land_refused push_rejected",
         },
         QueueEvent::EntryHeld { hold, .. } => match hold {
             Hold::TargetDirty { .. } => "entry_held target_dirty",
+            Hold::PushRejected { .. } => "entry_held push_rejected",
             Hold::BaseRed { .. } => "entry_held base_red",
             Hold::ConflictAhead { .. } => "entry_held conflict_ahead",
             Hold::Paused => "entry_held paused",

@@ -463,6 +463,11 @@ impl Driver {
         let (from, to) = (verified.from().clone(), verified.to().clone());
         self.doom()?;
         self.others_act(4);
+        if self.faulty && self.dice.chance(3) {
+            let words = "locked".to_owned();
+            let cause = LandRefusal::PushRejected { words };
+            return self.record_queue(QueueEvent::LandRefused { commit: to, cause });
+        }
         match self.git.swap(&from, &to) {
             Ok(()) => {
                 self.laws.target_moved(verified, &self.git, &self.setting);

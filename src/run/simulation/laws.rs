@@ -442,6 +442,11 @@ impl Laws {
                 .budget
                 .is_some_and(|budget| self.cases.spent() >= budget),
             StopCause::Safety => state.queue().safety_stop().is_some(),
+            StopCause::Environment if asked.is_none() => {
+                let entries = state.queue().entries();
+                let rejected = |status: &Status| matches!(status, Status::Held(Hold::PushRejected { .. }));
+                entries.iter().any(|entry| rejected(&entry.status))
+            }
             StopCause::Signal | StopCause::TimeLimit | StopCause::Environment => asked == Some(cause),
         };
         assert!(fits, "the run stops as {cause:?}, which is not so");

@@ -86,7 +86,12 @@ impl Driver {
 
     fn release_held(&mut self) -> Step {
         let held = self.state.queue().entries().into_iter();
-        let held = held.filter(|entry| matches!(entry.status, queue::Status::Held(Hold::TargetDirty { .. })));
+        let held = held.filter(|entry| {
+            matches!(
+                entry.status,
+                queue::Status::Held(Hold::TargetDirty { .. } | Hold::PushRejected { .. })
+            )
+        });
         let released: Vec<Event> = held
             .map(|entry| Event::Queue(QueueEvent::EntryReleased { unit: entry.unit }))
             .collect();

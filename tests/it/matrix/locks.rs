@@ -17,7 +17,8 @@ fn assert_stops_until_removed(lock: &str, told: &[&str]) {
     let_go(&world);
     let said = world.wait(engine);
     assert_eq!(said.code, 8, "{}", words(&said));
-    let flat = said.err.split_whitespace().collect::<Vec<_>>().join(" ");
+    let all = words(&said);
+    let flat = all.split_whitespace().collect::<Vec<_>>().join(" ");
     for told in told.iter().chain(&[lock]) {
         assert!(flat.contains(told), "{told}: {}", said.err);
     }
