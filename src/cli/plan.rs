@@ -1,5 +1,6 @@
 //! `pipeline plan FILE`: what a run would do. Starts nothing.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use crate::dag::{self, UnitGraph};
 use crate::git::Repository;
 use crate::id::UnitId;
 use crate::run::order::{longest_stage_path, serialized};
-use crate::spec::{Adapter, Performer, Pipeline, Stage, StageKind, Tier, Verify};
+use crate::spec::{Adapter, Check, Land, Performer, Pipeline, Stage, StageKind, Tier, Verify};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -59,11 +60,36 @@ fn is_done(environment: &Environment, frozen: &Frozen) -> Result<bool, Failure> 
     Ok(false)
 }
 
+/// Who needs which resource for itself: units and checks by name, in the order of the file.
+fn exclusive(pipeline: &Pipeline) -> BTreeMap<String, Vec<String>> {
+    let of_queue: &[Check] = match &pipeline.verify {
+        Verify::Own(checks) => checks,
+        Verify::Inherit | Verify::Waived => &[],
+    };
+    let units = pipeline.units.iter();
+    let of_units = units.flat_map(|unit| unit.exclusive.iter().map(|name| (name, unit.id.to_string())));
+    let checks = pipeline.checks.iter().chain(of_queue);
+    let checks = checks.chain(pipeline.units.iter().flat_map(|unit| &unit.checks));
+    let of_checks = checks.flat_map(|check| {
+        check
+            .exclusive
+            .iter()
+            .map(|name| (name, format!("check {}", check.name)))
+    });
+    let mut users: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, user) in of_units.chain(of_checks) {
+        users.entry(name.clone()).or_default().push(user);
+    }
+    users
+}
+
 /// What can be said of a run before it starts.
 struct Plan {
     waves: Vec<Vec<UnitId>>,
     critical: Vec<UnitId>,
     overlaps: Vec<dag::Overlap>,
+    /// Each resource with the units and checks that need it for themselves.
+    exclusive: BTreeMap<String, Vec<String>>,
     /// Least and most attempts: every review content at once, or every fix round used.
     attempts: (u64, u64),
     commands: Vec<(String, String)>,
@@ -88,6 +114,7 @@ impl Plan {
             waves: graph.waves(),
             critical: graph.critical_path(|id| longest_stage_path(tier(id))),
             overlaps: dag::overlaps(&pipeline.units, &crate::spec::patterns_may_overlap),
+            exclusive: exclusive(pipeline),
             attempts,
             commands: commands(pipeline),
         }
@@ -111,6 +138,7 @@ impl Plan {
             "waves": self.waves,
             "critical_path": self.critical,
             "overlaps": overlaps,
+            "exclusive": self.exclusive,
             "attempts": {"least": self.attempts.0, "most": self.attempts.1},
             "commands": commands,
             "waived": pipeline.verify == Verify::Waived,
@@ -154,6 +182,15 @@ impl Plan {
                     &format!("  {} and {}: {a} and {b}", overlap.a, overlap.b),
                 );
             }
+        }
+        if !self.exclusive.is_empty() {
+            line(&mut text, "\nHeld by one at a time:");
+            for (resource, users) in &self.exclusive {
+                line(&mut text, &format!("  {resource}: {}", users.join(", ")));
+            }
+        }
+        if pipeline.land == Land::Branch {
+            line(&mut text, "\nUnits land on a branch of the run, which you merge.");
         }
         line(&mut text, "\nStages:");
         for unit in &pipeline.units {

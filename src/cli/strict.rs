@@ -441,6 +441,11 @@ fn of_checkouts(context: &Context, runs: &[Sound]) -> Result<Vec<Finding>, Failu
         by_target.entry(&run.target).or_default().extend(moves);
     }
     let mut found = Vec::new();
+    if let Some(branch) = repository.open_fast_forward()? {
+        let what = format!("`{branch}` was on its way to its upstream when the engine was killed");
+        let help = "the next `pipeline run` brings its checkout along";
+        found.push(Finding::new("forward_open", what, help));
+    }
     for (target, landings) in &by_target {
         let (Some(checkout), Some(tip)) = (repository.checkout_of(target)?, repository.tip(target)?) else {
             continue;

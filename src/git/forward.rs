@@ -79,19 +79,20 @@ impl Repository {
         })
     }
 
+    /// The branch that a crash cut off on its way forward, if there is one.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn open_fast_forward(&self) -> Result<Option<String>> {
+        Ok(self.read_intent()?.map(|intent| intent.branch))
+    }
+
     /// Finishes what a crash cut off. Returns the branch whose files were brought along, if there was one.
     ///
     /// # Errors
     /// When git or the disk fails; the next call goes on.
     pub fn finish_fast_forward(&self, patience: Duration) -> Result<Option<String>> {
-        let path = self.own_dir()?.join(INTENT);
-        let text = match fs::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(Error::io("read", &path))?,
-        };
-        // It appears whole, so anything else is not ours, and says nothing that could be finished.
-        let Ok(intent) = serde_json::from_slice::<Intent>(&text) else {
-            self.remove_intent()?;
+        let Some(intent) = self.read_intent()? else {
             return Ok(None);
         };
         let tip = self.tip(&intent.branch)?;
@@ -113,6 +114,16 @@ impl Repository {
             self.follow_where_it_is(&intent.branch, checkout, (&intent.from, &intent.to), patience)?;
         }
         self.remove_intent()
+    }
+
+    /// What is intended. The file appears whole, so what cannot be read is none of ours, and is replaced some day.
+    fn read_intent(&self) -> Result<Option<Intent>> {
+        let path = self.common_dir().join("pipeline").join(INTENT);
+        match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) => Err(Error::io("read", &path)(error)),
+        }
     }
 
     fn write_intent(&self, intent: &Intent) -> Result<()> {

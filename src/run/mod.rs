@@ -385,20 +385,6 @@ impl State {
         Ok(())
     }
 
-    fn hold_for_verification(&mut self, event: &QueueEvent) {
-        if let QueueEvent::VerifyStarted {
-            commit,
-            purpose,
-            fence,
-        } = event
-        {
-            self.held.take(*fence, self.resources_of_run(commit, *purpose));
-        }
-        if let QueueEvent::VerifyEnded { fence, .. } = event {
-            self.held.release(*fence);
-        }
-    }
-
     /// The pipeline of the run.
     pub fn pipeline(&self) -> &Arc<Pipeline> {
         &self.pipeline

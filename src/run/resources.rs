@@ -13,8 +13,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{State, queue_checks};
-use crate::event::{Job, VerifyPurpose};
-use crate::id::{Oid, UnitId};
+use crate::event::{Job, QueueEvent, VerifyPurpose};
+use crate::id::UnitId;
 use crate::spec::{Check, Unit};
 
 /// The resources of everything under way, by fence; also of attempts that no longer matter until they have ended.
@@ -85,13 +85,24 @@ impl State {
         of_units.chain(of_checks).collect()
     }
 
-    /// What a verification that has just begun holds.
-    pub(super) fn resources_of_run(&self, commit: &Oid, purpose: VerifyPurpose) -> BTreeSet<String> {
-        let units = match purpose {
-            VerifyPurpose::Candidate => self.queue.units_of(commit),
-            VerifyPurpose::Base => Vec::new(),
-        };
-        self.resources_of_verification(&units)
+    /// A verification that begins takes what it must hold, and gives it back at its end.
+    pub(super) fn hold_for_verification(&mut self, event: &QueueEvent) {
+        if let QueueEvent::VerifyStarted {
+            commit,
+            purpose,
+            fence,
+        } = event
+        {
+            let units = match purpose {
+                VerifyPurpose::Candidate => self.queue.units_of(commit),
+                VerifyPurpose::Base => Vec::new(),
+            };
+            let resources = self.resources_of_verification(&units);
+            self.held.take(*fence, resources);
+        }
+        if let QueueEvent::VerifyEnded { fence, .. } = event {
+            self.held.release(*fence);
+        }
     }
 
     /// What the first attempt of a unit that has not begun must hold.

@@ -64,6 +64,8 @@ fn assert_all_landed(world: &World) {
 #[test]
 fn a_resource_is_used_by_one_process_at_a_time_and_others_go_on_beside_it() {
     let world = ready(EXCLUSIVE, EXCLUSIVE, "free");
+    let plan = world.expect(&["plan", "rfc.yaml"], 0);
+    assert!(plan.out.contains("db: one, two, check test\n"), "{}", plan.out);
     world.expect(&["run", "rfc.yaml"], 0);
     assert!(!told(&world, "overlap").exists());
     assert_all_landed(&world);

@@ -129,6 +129,24 @@ fn a_persons_work_on_a_path_that_would_be_written_is_not_touched() {
 }
 
 #[test]
+fn a_target_that_git_cannot_move_is_told_with_its_words() {
+    let world = ready();
+    let before = tip(&world, "main");
+    push_from_elsewhere(&world);
+    let lock = world.repo.join(".git/refs/heads/main.lock");
+    std::fs::write(&lock, "").unwrap();
+    let said = world.expect(&["run", "rfc.yaml"], 8);
+    assert!(
+        said.err.contains("push_rejected") && said.err.contains("main.lock"),
+        "{}",
+        said.err
+    );
+    assert_eq!(tip(&world, "main"), before);
+    std::fs::remove_file(&lock).unwrap();
+    world.expect(&["run", "rfc.yaml"], 0);
+}
+
+#[test]
 fn a_target_that_is_ahead_is_as_it_is() {
     let world = ready();
     commit_here(&world);
@@ -326,6 +344,14 @@ fn a_kill_anywhere_on_the_way_forward_is_finished_by_the_next_run() {
             world.calls("one"),
             Vec::<String>::new(),
             "killed at {point} on the way forward"
+        );
+        let is_open = world.repo.join(".git/pipeline/forward.json").exists();
+        let strict = world.pipeline(&["doctor", "--strict"]);
+        assert_eq!(
+            strict.out.contains("forward_open"),
+            is_open,
+            "killed at {point}: {}",
+            strict.out
         );
         world.expect(&["run", "rfc.yaml"], 0);
         assert_landed_on(&world, &commit);

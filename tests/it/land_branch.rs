@@ -54,6 +54,12 @@ fn killed_at(world: &World, point: &str) -> Said {
 fn units_land_on_the_branch_of_the_run_and_the_target_stays() {
     let world = ready(LAND);
     let before = tip(&world, "main");
+    assert!(
+        world
+            .expect(&["plan", "rfc.yaml"], 0)
+            .out
+            .contains("on a branch of the run")
+    );
     let said = world.expect(&["run", "rfc.yaml"], 0);
     assert_landed(&world);
     assert_eq!(tip(&world, "main"), before);
