@@ -100,6 +100,9 @@ _pipeline() {
             pipeline,validate)
                 cmd="pipeline__subcmd__validate"
                 ;;
+            pipeline,why)
+                cmd="pipeline__subcmd__why"
+                ;;
             pipeline__subcmd__help,__supervise)
                 cmd="pipeline__subcmd__help__subcmd____supervise"
                 ;;
@@ -184,6 +187,9 @@ _pipeline() {
             pipeline__subcmd__help,validate)
                 cmd="pipeline__subcmd__help__subcmd__validate"
                 ;;
+            pipeline__subcmd__help,why)
+                cmd="pipeline__subcmd__help__subcmd__why"
+                ;;
             pipeline__subcmd__help__subcmd__queue,freeze)
                 cmd="pipeline__subcmd__help__subcmd__queue__subcmd__freeze"
                 ;;
@@ -215,7 +221,7 @@ _pipeline() {
 
     case "${cmd}" in
         pipeline)
-            opts="-h -V --color --help --version init validate schema explain plan graph run runs status queue logs show diff evicted resolve retry discard cancel pause resume approve reject clean doctor demo completions __supervise help"
+            opts="-h -V --color --help --version init validate schema explain plan graph run runs status queue logs show why diff evicted resolve retry discard cancel pause resume approve reject clean doctor demo completions __supervise help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -477,7 +483,7 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__help)
-            opts="init validate schema explain plan graph run runs status queue logs show diff evicted resolve retry discard cancel pause resume approve reject clean doctor demo completions __supervise help"
+            opts="init validate schema explain plan graph run runs status queue logs show why diff evicted resolve retry discard cancel pause resume approve reject clean doctor demo completions __supervise help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -897,6 +903,20 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__help__subcmd__validate)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__help__subcmd__why)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1349,6 +1369,28 @@ _pipeline() {
                 return 0
             fi
             case "${prev}" in
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__why)
+            opts="-h -V --run --json --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --run)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --color)
                     COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
                     return 0

@@ -36,6 +36,7 @@ mod steer;
 mod strict;
 mod tools;
 mod validate;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -101,6 +102,8 @@ enum Verb {
     Logs(logs::Args),
     /// Show everything about a unit
     Show(show::Args),
+    /// Tell why a unit is where it is, and what it waits for
+    Why(why::Args),
     /// Show the change of a unit
     Diff(diff::Args),
     /// List the units that need a person
@@ -210,6 +213,7 @@ fn perform(cli: Cli) -> Result<Exit, Failure> {
         Verb::Queue(args) => queue::perform(&here()?, &args, screen(args.json)),
         Verb::Logs(args) => logs::perform(&here()?, &args),
         Verb::Show(args) => show::perform(&here()?, &args, screen(args.json)),
+        Verb::Why(args) => why::perform(&here()?, &args, screen(args.json)),
         Verb::Diff(args) => diff::perform(&here()?, &args),
         Verb::Evicted(args) => evicted::perform(&here()?, &args, screen(args.json)),
         Verb::Resolve(args) => resolve::perform(&here()?, &args),

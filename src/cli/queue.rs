@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::steer::{open_desk, tell_next};
 use crate::engine::steer::QueueWish;
 use crate::event::{Hold, QueueEvent};
-use crate::id::RunId;
+use crate::id::{RunId, UnitId};
 use crate::queue::Status;
 use crate::report::queue::{Forecast, table, to_json};
 use crate::view::{History, forecast};
@@ -161,6 +161,12 @@ fn foresee(context: &Context, reading: &Reading) -> Forecast {
         median_ms: history.median_ms(),
         of_run,
     }
+}
+
+/// In how many milliseconds a unit may land, where that can be said.
+pub(super) fn eta_of(context: &Context, reading: &Reading, unit: &UnitId) -> Option<u64> {
+    reading.view.queue().generation_in_line(unit)?;
+    foresee(context, reading).lands_in_ms.get(unit).copied().flatten()
 }
 
 /// The verifications of the latest earlier run on the same target that has any. A run that cannot be read has none.

@@ -14,10 +14,10 @@ use super::context::{Context, Screen, clock, println, tell};
 use super::exit::{Exit, Signal};
 use super::run::resume_command;
 use crate::engine::Observer;
-use crate::event::{Event, Gate, QueueEvent, Reason, Record, RunEvent, StopCause, UnitEvent};
+use crate::event::{Event, Gate, Hold, QueueEvent, Reason, Record, RunEvent, StopCause, UnitEvent};
 use crate::id::{RunId, UnitId};
 use crate::port::Activity;
-use crate::queue::EntryView;
+use crate::queue::{EntryView, Status};
 use crate::report::queue::words_of_people;
 use crate::report::text::sanitize;
 use crate::report::{line, live::Live};
@@ -284,7 +284,11 @@ impl Inner {
                     unit.id
                 ));
             }
-            if let Some(held) = places.get(&unit.id).and_then(EntryView::held) {
+            // That everybody is paused is told once.
+            let entry = places
+                .get(&unit.id)
+                .filter(|entry| entry.status != Status::Held(Hold::Paused));
+            if let Some(held) = entry.and_then(EntryView::held) {
                 lines.push(format!("`{}` is held: {held}", unit.id));
             }
         }

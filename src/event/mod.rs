@@ -145,3 +145,19 @@ pub enum StopCause {
     /// The target was rewritten, or something was tampered with.
     Safety,
 }
+
+impl StopCause {
+    /// The word in files and output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Signal => "signal",
+            Self::Budget => "budget",
+            Self::TimeLimit => "time_limit",
+            Self::Human => "human",
+            Self::BaseRed => "base_red",
+            Self::Environment => "environment",
+            Self::Safety => "safety",
+        }
+    }
+}

@@ -4,11 +4,13 @@
 //! repository passes [`text::sanitize`] before it is shown.
 
 pub mod bundle;
+pub mod history;
 pub mod line;
 pub mod live;
 pub mod queue;
 pub mod table;
 pub mod text;
+pub mod why;
 
 pub use line::LineStyle;
 

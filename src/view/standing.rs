@@ -1,7 +1,7 @@
 //! Why a unit is where it is, and what it waits for.
 
-use super::{StageRow, StageState, UnitState, UnitView, View};
-use crate::event::{Hold, Reason};
+use super::{RunState, StageRow, StageState, UnitState, UnitView, View};
+use crate::event::{Hold, Reason, StopCause};
 use crate::id::{StageName, UnitId};
 use crate::queue::{EntryView, Status};
 
@@ -88,15 +88,28 @@ impl View {
         self.with_engine(standing, unit.state)
     }
 
-    /// Without an engine, what does not need a person needs somebody who starts one.
+    /// What holds up the whole run: a person's pause, a spent budget, and that no engine runs.
     fn with_engine(&self, mut standing: Standing, state: UnitState) -> Standing {
-        use super::RunState;
-        let for_person = standing.waits_for.contains(&Waited::Person);
-        if self.run.state != RunState::Running && !state.has_ended() && !for_person {
-            standing.waits_for.push(Waited::Engine);
-            let again = || format!("No engine runs: `pipeline run {}` goes on.", self.run.file);
-            standing.remedy.get_or_insert_with(again);
+        if state.has_ended() || standing.waits_for.contains(&Waited::Person) {
+            return standing;
         }
+        let again = format!("`pipeline run {}`", self.run.file);
+        if self.queue.is_paused() {
+            standing.waits_for.push(Waited::Person);
+            standing.sentence.push_str("; a person paused the run");
+            return standing.with(Hold::Paused.remedy(&self.run.file));
+        }
+        if self.run.state == RunState::Running {
+            return standing;
+        }
+        if self.run.stopped == Some(StopCause::Budget) {
+            standing.waits_for.push(Waited::Person);
+            standing.sentence.push_str("; the budget is spent");
+            return standing.with(format!("{again} with `--budget-usd AMOUNT` goes on"));
+        }
+        standing.waits_for.push(Waited::Engine);
+        let remedy = || format!("No engine runs: {again} goes on.");
+        standing.remedy.get_or_insert_with(remedy);
         standing
     }
 
@@ -237,6 +250,7 @@ impl View {
                 .cloned()
                 .map(Waited::Unit)
                 .collect(),
+            UnitState::Cancelled => Vec::new(),
             _ => vec![Waited::Person],
         };
         let remedy = reason.remedy().replace("UNIT", unit.id.as_str());

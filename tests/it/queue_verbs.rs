@@ -287,3 +287,144 @@ fn what_cannot_be_is_refused_with_its_place_and_the_way_on() {
         assert!(said.err.contains("no run in this repository yet"), "{}", said.err);
     }
 }
+
+/// `why UNIT --json`.
+fn why(world: &World, unit: &str) -> Value {
+    serde_json::from_str(&world.expect(&["why", unit, "--json"], 0).out).unwrap()
+}
+
+/// The sentences of its history.
+fn told(why: &Value) -> Vec<&str> {
+    let history = why["history"].as_array().unwrap();
+    history
+        .iter()
+        .map(|one| one["sentence"].as_str().unwrap())
+        .collect()
+}
+
+/// Whether these are among them, in this order.
+fn in_order(told: &[&str], parts: &[&str]) -> bool {
+    let mut told = told.iter();
+    parts
+        .iter()
+        .all(|part| told.any(|sentence| sentence.contains(part)))
+}
+
+#[test]
+fn why_tells_what_an_entry_waits_for_and_what_brought_it_there() {
+    let world = in_line("");
+    let waits = why(&world, "c");
+    assert_eq!(
+        (&waits["state"], &waits["queue"]["position"]),
+        (&"queued".into(), &3.into())
+    );
+    let waits_for = &waits["standing"]["waits_for"];
+    assert_eq!(
+        (&waits_for[0]["name"], &waits_for[1]["kind"]),
+        (&"b".into(), &"engine".into())
+    );
+    assert!(
+        in_order(
+            &told(&waits),
+            &["work began on", "was approved", "it joined the queue"]
+        ),
+        "{waits}"
+    );
+    world.expect(&["queue", "freeze", "--below", "1"], 0);
+    let held = why(&world, "c");
+    assert_eq!(held["standing"]["code"], "frozen");
+    assert_eq!(held["standing"]["waits_for"][0]["kind"], "person");
+    let text = world.expect(&["why", "c"], 0).out;
+    for part in [
+        "Why         frozen: a person froze the queue below priority 1",
+        "Waits for   a person",
+        "`pipeline queue top c` lets one unit pass",
+        "a person froze the queue below priority 1",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    world.expect(&["queue", "freeze", "--off"], 0);
+    world.expect(&["run", "rfc.yaml"], 0);
+    let landed = why(&world, "a");
+    let parts = [
+        "it was put onto",
+        "its checks began",
+        "its checks ended: 1 check passed",
+        "it landed as",
+    ];
+    assert!(in_order(&told(&landed), &parts), "{landed}");
+    assert_eq!(landed["standing"]["waits_for"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn why_tells_of_units_that_are_not_in_the_queue() {
+    let (world, landed, evicted) = World::with_conflict();
+    let gone = why(&world, &evicted);
+    assert_eq!(gone["standing"]["code"], "conflict_target");
+    let remedy = gone["standing"]["remedy"].as_str().unwrap();
+    assert!(
+        remedy.contains(&format!("pipeline resolve {evicted}")),
+        "{remedy}"
+    );
+    assert!(
+        in_order(
+            &told(&gone),
+            &[
+                "it joined the queue",
+                "it could not be put there: shared.txt",
+                "it left the queue, conflict_target"
+            ]
+        ),
+        "{gone}"
+    );
+    assert!(
+        told(&why(&world, &landed))
+            .last()
+            .unwrap()
+            .starts_with("it landed as")
+    );
+    let said = world.expect(&["why", "nobody"], 4);
+    assert!(said.err.contains("has no unit `nobody`"), "{}", said.err);
+}
+
+#[test]
+fn why_tells_of_gates_and_of_units_that_wait_for_others() {
+    let world = World::new();
+    world.file(
+        "",
+        "  first: {title: 'feat: first', prompt: x, tier: gated}\n  second: {title: 'feat: second', prompt: x, tier: trivial, needs: [first]}\n",
+    );
+    let tiers =
+        "tiers: {gated: {implement: {agent: author}, approve: {by: human, needs: [implement]}}}\nunits:";
+    let text = world.read("rfc.yaml").replace("units:", tiers);
+    world.write("rfc.yaml", &text);
+    world.commit("chore: plan");
+    world.expect(&["run", "rfc.yaml"], 6);
+    let gated = why(&world, "first");
+    assert_eq!(gated["standing"]["code"], "gated");
+    assert_eq!(gated["standing"]["waits_for"][0]["kind"], "person");
+    assert!(
+        in_order(
+            &told(&gated),
+            &["`implement` (round 1, attempt 1) ended", "a person is asked"]
+        ),
+        "{gated}"
+    );
+    let waiting = why(&world, "second");
+    assert_eq!(waiting["standing"]["waits_for"][0]["name"], "first");
+    world.expect(&["cancel", "first"], 0);
+    world.expect(&["run", "rfc.yaml"], 5);
+    let blocked = why(&world, "second");
+    assert_eq!(blocked["standing"]["code"], "dependency_evicted");
+    assert!(
+        in_order(
+            &told(&blocked),
+            &[
+                "`first`, which it needs, left (cancelled)",
+                "`first`, which it needs, will not land"
+            ]
+        ),
+        "{blocked}"
+    );
+    assert_sound(&world);
+}

@@ -176,6 +176,17 @@ fn every_state_of_a_unit_says_why_it_is_there() {
     );
     assert!(evicted.remedy.unwrap().contains("pipeline resolve lexer"));
     script.unit(
+        "cache",
+        UnitEvent::UnitEvicted {
+            reason: Reason::Cancelled,
+            sentence: String::new(),
+        },
+    );
+    assert!(
+        standing(&script, "cache").waits_for.is_empty(),
+        "it waits for nobody"
+    );
+    script.unit(
         "parser",
         UnitEvent::UnitBlocked {
             on: "lexer".parse().unwrap(),
