@@ -138,7 +138,7 @@ fn list(context: &Context, args: &Args, screen: Screen) -> Result<Exit, Failure>
     if screen.json {
         print_json(&to_json(&reading.view, &forecast));
     } else {
-        print(&table(&reading.view, &forecast, screen.style));
+        print(&table(&reading.view, &forecast, screen.style, clock().now()));
     }
     Ok(Exit::Done)
 }

@@ -259,6 +259,7 @@ fn rows_of_event(event: &Event) -> Vec<Row> {
             | QueueEvent::QueueFrozen { .. }
             | QueueEvent::QueueThawed
             | QueueEvent::EntryRaised { .. }
+            | QueueEvent::QueueStalled { .. }
             | QueueEvent::SafetyStop { .. } => Vec::new(),
         },
     }

@@ -1,5 +1,6 @@
 //! What happens to the merge queue: integration, verification, landing.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Evidence, Head, Reason};
@@ -183,6 +184,11 @@ pub enum QueueEvent {
         /// Candidates before the unit's own are broken off.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         interrupt: bool,
+    },
+    /// Units wait, no person holds them back, and nothing has landed for `queue.stall_alarm`.
+    QueueStalled {
+        /// Since when.
+        since: Timestamp,
     },
     /// Something is wrong that must not be worked around.
     SafetyStop {

@@ -83,6 +83,11 @@ impl State {
                 priority,
                 interrupt,
             } => self.raise(unit, *priority, *interrupt),
+            QueueEvent::QueueStalled { .. } if self.is_empty() => {
+                Err(illegal("queue_stalled", None, "nobody is in line"))
+            }
+            // An alarm changes nothing.
+            QueueEvent::QueueStalled { .. } => Ok(()),
             QueueEvent::SafetyStop { reason, sentence } => {
                 self.stop.get_or_insert_with(|| (*reason, sentence.clone()));
                 Ok(())

@@ -294,6 +294,12 @@ impl Teller<'_> {
             QueueEvent::QueuePaused => "a person paused the run".to_owned(),
             QueueEvent::QueueResumed => "a person lifted the pause".to_owned(),
             QueueEvent::QueueFrozen { below } => format!("a person froze the queue below priority {below}"),
+            QueueEvent::QueueStalled { since } if self.is_in_line() => {
+                format!(
+                    "an alarm: nothing had landed since {}",
+                    since.strftime("%H:%M:%S")
+                )
+            }
             QueueEvent::QueueThawed => "a person lifted the freeze".to_owned(),
             QueueEvent::SafetyStop { sentence, .. } => {
                 format!("the queue stopped: {}", one_line(sentence, TEXT_CHARS_MAX))

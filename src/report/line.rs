@@ -3,6 +3,7 @@
 use console::Style;
 use jiff::Timestamp;
 
+use super::queue::stall_sentence;
 use super::text::{duration, one_line, sanitize};
 use crate::event::{
     CheckOutcome, EntryEnd, Event, Evidence, Outcome, Output, QueueEvent, Reason, Record, RunEvent, UnitEvent,
@@ -428,6 +429,10 @@ impl Lines<'_> {
                 );
                 let target = one_line(&self.view.run.target, TEXT_CHARS_MAX);
                 Some(self.compose(Tone::Attention, self.mark(Tone::Attention), None, &target, &text))
+            }
+            QueueEvent::QueueStalled { since } => {
+                let text = stall_sentence(self.view, *since, self.record.at);
+                Some(self.compose(Tone::Bad, "STALLED", None, "queue", &text))
             }
             QueueEvent::QueuePaused => {
                 Some(self.word_of_person("paused: what runs goes on, nothing starts or lands"))

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::LineStyle;
+use super::line::plural;
 use super::table::grid;
 use super::text::{duration, one_line};
 use crate::id::UnitId;
 use crate::queue::EntryView;
-use crate::view::{RunState, Standing, View};
+use crate::view::{RunState, Standing, View, elapsed_ms};
 
 /// Longest sentence in a cell, in characters.
 const CELL_CHARS_MAX: usize = 120;
@@ -35,7 +37,7 @@ impl Forecast {
 }
 
 /// The queue as a table.
-pub fn table(view: &View, forecast: &Forecast, style: LineStyle) -> String {
+pub fn table(view: &View, forecast: &Forecast, style: LineStyle, now: Timestamp) -> String {
     let run = &view.run;
     let id = run.id.as_ref().map_or("r-?", |id| id.as_str());
     let mut out = format!(
@@ -63,12 +65,39 @@ pub fn table(view: &View, forecast: &Forecast, style: LineStyle) -> String {
         out.push_str(&grid(&rows));
         let _ = write!(out, "\n{}\n", judged_by(view, forecast));
     }
+    out.push_str(&stall_line(view, now));
     out.push_str(&words_of_people(view));
     if run.state != RunState::Running && !view.is_settled() && !view.queue().is_paused() {
         let file = one_line(&run.file, CELL_CHARS_MAX);
         let _ = writeln!(out, "No engine runs. Next: pipeline run {file}");
     }
     out
+}
+
+/// That units wait and nothing lands, once the alarm was raised.
+pub(super) fn stall_line(view: &View, now: Timestamp) -> String {
+    view.run.stalled_since.map_or_else(String::new, |since| {
+        format!(
+            "STALLED: {} `pipeline queue` and `pipeline why UNIT` say why.\n",
+            stall_sentence(view, since, now)
+        )
+    })
+}
+
+/// How long nothing has landed, and what the first in line waits for.
+pub(super) fn stall_sentence(view: &View, since: Timestamp, now: Timestamp) -> String {
+    let entries = view.queue().entries();
+    let waiting = plural(u32::try_from(entries.len()).unwrap_or(u32::MAX), "unit");
+    let first = entries.first().map_or_else(String::new, |entry| {
+        let why = one_line(&view.standing_of_entry(entry).sentence, CELL_CHARS_MAX);
+        format!(
+            "; `{}`, the first, is {}: {why}",
+            entry.unit,
+            entry.status.as_str()
+        )
+    });
+    let since = duration(elapsed_ms(since, now));
+    format!("nothing has landed for {since} while the queue holds {waiting}{first}.")
 }
 
 /// What people said to the queue, and how it is taken back.
@@ -140,6 +169,7 @@ pub fn to_json(view: &View, forecast: &Forecast) -> Value {
         "target": view.run.target,
         "state": view.run.state.as_str(),
         "trouble": view.run.trouble,
+        "stalled_since": view.run.stalled_since,
         "paused": view.queue().is_paused(),
         "frozen_below": view.queue().frozen_below(),
         "entries": entries,

@@ -79,6 +79,7 @@ pub fn status(view: &View, style: LineStyle, now: Timestamp) -> String {
             one_line(trouble, CELL_CHARS_MAX).trim_end_matches('.')
         );
     }
+    out.push_str(&super::queue::stall_line(view, now));
     out.push_str(&super::queue::words_of_people(view));
     if run.waived {
         out.push_str("Units land unverified: the file says `queue: {verify: none}`.\n");

@@ -1,7 +1,8 @@
 //! What to do next.
 //!
 //! The order of the questions is the order of this file: does anything have to be written down; may anything
-//! land; may a unit begin; what may start in the slots that are free; is there a reason to stop. Writing down comes
+//! land; has nothing
+//! landed for too long; may a unit begin; what may start in the slots that are free; is there a reason to stop. Writing down comes
 //! alone, because everything after it is asked again once it is written. Units begin after the queue was asked, and
 //! only as many as slots are free: so each stands on the newest target there is when its work starts.
 
@@ -43,6 +44,9 @@ impl State {
         if of_queue.iter().any(is_immediate) {
             return of_queue.into_iter().filter(is_immediate).collect();
         }
+        if let Some(alarm) = self.alarm(facts.now).filter(|_| !facts.draining) {
+            return vec![Effect::Record(alarm)];
+        }
         let mut effects = Vec::new();
         if !facts.draining && !self.queue.is_paused() {
             let mut claims = self.held.claims();
@@ -63,7 +67,10 @@ impl State {
         if idle {
             effects.extend(self.reason_to_stop(facts, &asked).map(Effect::Stop));
         }
-        effects.extend(asked.wake.into_iter().map(Effect::Wake));
+        // Who lets go raises no alarm.
+        let stays = !facts.draining && !effects.iter().any(|effect| matches!(effect, Effect::Stop(_)));
+        let alarm = self.alarm_due().filter(|_| stays);
+        effects.extend(asked.wake.into_iter().chain(alarm).min().map(Effect::Wake));
         effects
     }
 

@@ -15,6 +15,7 @@ pub mod order;
 mod resources;
 #[cfg(test)]
 mod simulation;
+mod stall;
 #[cfg(test)]
 mod tests;
 
@@ -67,6 +68,7 @@ pub struct State {
     spent: Usd,
     last_stop: Option<StopCause>,
     finished: bool,
+    quiet: stall::Quiet,
 }
 
 /// What the first event of a run says.
@@ -216,6 +218,7 @@ impl State {
             spent: Usd::default(),
             last_stop: None,
             finished: false,
+            quiet: stall::Quiet::default(),
         };
         state.review_all();
         state
@@ -230,7 +233,9 @@ impl State {
             Event::Run(event) => self.apply_run(event, record.seq),
             Event::Unit(UnitScoped { unit, what }) => self.apply_unit(unit, what, record),
             Event::Queue(event) => self.apply_queue(event, record.seq),
-        }
+        }?;
+        self.quiet.after(record, &self.queue);
+        Ok(())
     }
 
     fn apply_run(&mut self, event: &RunEvent, seq: u64) -> Result<(), IllegalEvent> {
@@ -594,6 +599,7 @@ fn news_for_units(event: &QueueEvent) -> Vec<(&UnitId, unit::QueueNews)> {
         | QueueEvent::QueueFrozen { .. }
         | QueueEvent::QueueThawed
         | QueueEvent::EntryRaised { .. }
+        | QueueEvent::QueueStalled { .. }
         | QueueEvent::SafetyStop { .. } => Vec::new(),
     }
 }

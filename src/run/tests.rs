@@ -5,6 +5,7 @@ mod limits;
 mod order;
 mod recovery;
 mod resources;
+mod stall;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -461,7 +461,13 @@ pub struct QueueSettings {
     /// Units per candidate.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub batch: Breadth,
+    /// How long units may wait without a landing before an alarm is raised.
+    #[serde(default = "stall_alarm", skip_serializing_if = "is_stall_alarm")]
+    pub stall_alarm: Duration,
 }
+
+/// [`QueueSettings::stall_alarm`], where the file says nothing.
+pub(super) const STALL_ALARM: Duration = Duration::from_secs(30 * 60);
 
 // What is left out of the file is left out of its frozen form, so that a run that was frozen without these keys keeps
 // its hash.
@@ -472,6 +478,14 @@ fn auto() -> Breadth {
 
 fn one() -> Breadth {
     Breadth::Fixed(1)
+}
+
+fn stall_alarm() -> Duration {
+    STALL_ALARM
+}
+
+fn is_stall_alarm(wait: &Duration) -> bool {
+    *wait == STALL_ALARM
 }
 
 fn is_auto(window: &Breadth) -> bool {

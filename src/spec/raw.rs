@@ -293,8 +293,10 @@ record! {
         on_conflict: OnConflict,
         /// What is verified before landing: `inherit`, `none` or a list of checks of its own.
         verify: RawVerify,
+        /// How long units may wait without a landing before an alarm is raised (default `30m`).
+        stall_alarm: Wait,
     }
-    not_yet { "conflict_rounds", "max_age", "stall_alarm" }
+    not_yet { "conflict_rounds", "max_age" }
 }
 
 record! {

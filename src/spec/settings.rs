@@ -11,7 +11,7 @@ use super::decode::{Field, List, Named, Spanned, missing_key};
 use super::diagnostic::{Problem, Sink, Span, nearest};
 use super::model::{
     Adapter, Agent, Breadth, Check, CommitSettings, Convention, DependsOn, Document, Guards, Limits, Price,
-    QueueSettings, Role, Step, Strategy, Usd, Verify, Workspace,
+    QueueSettings, Role, STALL_ALARM, Step, Strategy, Usd, Verify, Workspace,
 };
 use super::node::Key;
 use super::quote;
@@ -497,6 +497,9 @@ pub(super) fn queue(raw: Option<&RawQueue>) -> QueueSettings {
         batch: raw
             .and_then(|queue| queue.batch.value())
             .map_or(Breadth::Fixed(1), |batch| batch.0),
+        stall_alarm: raw
+            .and_then(|queue| queue.stall_alarm.value())
+            .map_or(STALL_ALARM, |wait| wait.0),
     }
 }
 

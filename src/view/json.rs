@@ -37,6 +37,7 @@ impl View {
                 "waived": run.waived,
                 "stopped": run.stopped,
                 "trouble": run.trouble,
+                "stalled_since": run.stalled_since,
                 "paused": self.queue.is_paused(),
                 "frozen_below": self.queue.frozen_below(),
             },

@@ -216,6 +216,8 @@ impl View {
                 self.run.state = RunState::Running;
                 self.run.stopped = None;
                 self.run.finished_at = None;
+                // Time without an engine is nobody's stall.
+                self.run.stalled_since = None;
             }
             RunEvent::EngineStopped { why } => {
                 self.run.stopped = Some(*why);
@@ -297,6 +299,7 @@ impl RunView {
             tokens: Tokens::default(),
             waived: pipeline.verify == Verify::Waived,
             trouble: None,
+            stalled_since: None,
         }
     }
 }

@@ -172,6 +172,8 @@ pub struct RunView {
     pub waived: bool,
     /// Why the queue as a whole waits or stopped: a red base, a safety stop. As a sentence.
     pub trouble: Option<String>,
+    /// Since when units wait and nothing lands, once that has lasted for `queue.stall_alarm`.
+    pub stalled_since: Option<Timestamp>,
 }
 
 impl RunView {

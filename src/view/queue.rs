@@ -22,6 +22,13 @@ impl View {
         if let Some(tip) = self.queue.expected_tip() {
             self.run.head = Some(tip.clone());
         }
+        let ends_stall = matches!(event, QueueEvent::Landed { .. });
+        if ends_stall || self.queue.is_empty() || self.queue.is_held_by_person() {
+            self.run.stalled_since = None;
+        }
+        if let QueueEvent::QueueStalled { since } = event {
+            self.run.stalled_since = Some(*since);
+        }
         let red = || {
             let (_, check) = self.queue.base_red()?;
             Some(format!("the check `{check}` fails on the target itself"))
@@ -77,6 +84,7 @@ impl View {
             | QueueEvent::QueueFrozen { .. }
             | QueueEvent::QueueThawed
             | QueueEvent::EntryRaised { .. }
+            | QueueEvent::QueueStalled { .. }
             | QueueEvent::SafetyStop { .. } => {}
         }
     }

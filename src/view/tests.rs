@@ -114,6 +114,7 @@ pub(crate) fn pipeline() -> Pipeline {
             strategy: crate::spec::Strategy::Squash,
             window: crate::spec::Breadth::Auto,
             batch: crate::spec::Breadth::Fixed(1),
+            stall_alarm: Duration::from_secs(1800),
         },
         guards: Guards {
             protected_paths: Vec::new(),

@@ -428,3 +428,28 @@ fn why_tells_of_gates_and_of_units_that_wait_for_others() {
     );
     assert_sound(&world);
 }
+
+#[test]
+fn a_queue_in_which_nothing_lands_raises_an_alarm_that_run_status_and_json_tell() {
+    let world = ready("window: 1, stall_alarm: 1s", "ab", "");
+    let engine = queue_all(&world, "ab");
+    world.wait_until("an alarm is raised", || !world.events("queue_stalled").is_empty());
+    let status = world.status();
+    assert!(status["run"]["stalled_since"].is_string(), "{status}");
+    for verb in ["status", "queue"] {
+        let text = world.expect(&[verb], 0).out;
+        assert!(text.contains("STALLED: nothing has landed for"), "{text}");
+        assert!(text.contains("`a`, the first, is verifying"), "{text}");
+    }
+    assert!(
+        told(&why(&world, "b"))
+            .iter()
+            .any(|one| one.starts_with("an alarm:"))
+    );
+    touch(&world, "open");
+    let said = world.expect_end(engine, 0);
+    let line = said.out.lines().find(|line| line.contains("STALLED")).unwrap();
+    assert!(line.contains("nothing has landed for"), "{line}");
+    assert_eq!(world.status()["run"]["stalled_since"], Value::Null, "both landed");
+    assert_sound(&world);
+}

@@ -109,6 +109,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "queue_frozen",
     "queue_thawed",
     "entry_raised",
+    "queue_stalled",
     "base_red",
     "safety_stop",
     "world killed",
@@ -263,6 +264,7 @@ fn queue_word(event: &QueueEvent) -> String {
         QueueEvent::QueueFrozen { .. } => "queue_frozen",
         QueueEvent::QueueThawed => "queue_thawed",
         QueueEvent::EntryRaised { .. } => "entry_raised",
+        QueueEvent::QueueStalled { .. } => "queue_stalled",
     };
     word.to_owned()
 }

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::agents::{Truth, truth, truth_of};
 use super::cases::Cases;
 use super::git::Git;
@@ -49,6 +51,8 @@ pub(super) struct Laws {
     raised: BTreeMap<UnitId, i64>,
     /// Where branches were when they were last looked at.
     branches: BTreeMap<UnitId, Oid>,
+    /// Since when nothing has landed, been begun to wait for, or been told of.
+    quiet: Timestamp,
 }
 
 impl Laws {
@@ -73,6 +77,7 @@ impl Laws {
             frozen_below: None,
             raised: BTreeMap::new(),
             branches: BTreeMap::new(),
+            quiet: Timestamp::MIN,
         }
     }
 
@@ -161,6 +166,7 @@ impl Laws {
     /// After an event was taken in.
     pub(super) fn after(&mut self, record: &Record, state: &State, git: &Git, setting: &Setting) {
         assert!(state.running() <= self.slots, "no more runs than there are slots");
+        self.keep_watch(record, setting);
         match &record.event {
             Event::Run(RunEvent::PreflightEnded { evidence, .. }) => self.keep_green(evidence),
             Event::Unit(scoped) => {
@@ -177,6 +183,27 @@ impl Laws {
             }
             Event::Run(_) => {}
         }
+    }
+
+    /// An alarm is raised only where units wait, nobody has paused the run, and nothing has landed for so long.
+    fn keep_watch(&mut self, record: &Record, setting: &Setting) {
+        match &record.event {
+            Event::Queue(QueueEvent::QueueStalled { .. }) => {
+                let quiet = record.at.duration_since(self.quiet).unsigned_abs();
+                assert!(
+                    quiet >= setting.pipeline.queue.stall_alarm,
+                    "the alarm comes after {quiet:?}"
+                );
+                assert!(
+                    !self.line.is_empty() && !self.paused,
+                    "there is nothing to wait for"
+                );
+            }
+            Event::Queue(QueueEvent::Landed { .. }) | Event::Run(RunEvent::EngineStarted { .. }) => {}
+            Event::Queue(QueueEvent::Enqueued { .. }) if self.line.is_empty() => {}
+            Event::Queue(_) | Event::Run(_) | Event::Unit(_) => return,
+        }
+        self.quiet = record.at;
     }
 
     fn keep_green(&mut self, evidence: &Evidence) {

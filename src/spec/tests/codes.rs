@@ -200,7 +200,6 @@ fn what_is_not_built_is_refused_at_its_place() {
         "queue: {on_conflict: agent}",
         "queue: {conflict_rounds: 2}",
         "queue: {max_age: 30d}",
-        "queue: {stall_alarm: 30m}",
         "workspace: {sparse: true}",
         "workspace: {cache: {}}",
         "workspace: {setup: [{run: x, scope: unit}]}",
@@ -243,6 +242,29 @@ fn the_only_supported_values_are_accepted() {
         "{UNIT}queue: {{window: auto, batch: 1, on_conflict: evict}}\nland: local\n"
     ));
     assert!(loaded.diagnostics.is_empty(), "{}", render(&loaded.diagnostics));
+}
+
+#[test]
+fn the_stall_alarm_is_a_duration_and_is_left_out_of_the_frozen_file_where_it_is_the_default() {
+    let alarm = |written: &str| {
+        let loaded = with_head(&format!("{UNIT}queue: {written}\n"));
+        let queue = loaded.pipeline.expect("no error").queue;
+        let frozen = serde_json::to_string(&queue).unwrap();
+        assert_eq!(
+            serde_json::from_str::<crate::spec::QueueSettings>(&frozen).unwrap(),
+            queue
+        );
+        (queue.stall_alarm.as_secs(), frozen.contains("stall_alarm"))
+    };
+    assert_eq!(alarm("{}"), (1800, false));
+    assert_eq!(alarm("{stall_alarm: 30m}"), (1800, false));
+    assert_eq!(alarm("{stall_alarm: 90s}"), (90, true));
+    expect_one(
+        &with_head(&format!("{UNIT}queue: {{stall_alarm: soon}}\n")),
+        "bad_duration",
+        6,
+        "30m",
+    );
 }
 
 #[test]
