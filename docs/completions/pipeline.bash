@@ -190,11 +190,17 @@ _pipeline() {
             pipeline__subcmd__help,why)
                 cmd="pipeline__subcmd__help__subcmd__why"
                 ;;
+            pipeline__subcmd__help__subcmd__queue,add)
+                cmd="pipeline__subcmd__help__subcmd__queue__subcmd__add"
+                ;;
             pipeline__subcmd__help__subcmd__queue,freeze)
                 cmd="pipeline__subcmd__help__subcmd__queue__subcmd__freeze"
                 ;;
             pipeline__subcmd__help__subcmd__queue,top)
                 cmd="pipeline__subcmd__help__subcmd__queue__subcmd__top"
+                ;;
+            pipeline__subcmd__queue,add)
+                cmd="pipeline__subcmd__queue__subcmd__add"
                 ;;
             pipeline__subcmd__queue,freeze)
                 cmd="pipeline__subcmd__queue__subcmd__freeze"
@@ -204,6 +210,9 @@ _pipeline() {
                 ;;
             pipeline__subcmd__queue,top)
                 cmd="pipeline__subcmd__queue__subcmd__top"
+                ;;
+            pipeline__subcmd__queue__subcmd__help,add)
+                cmd="pipeline__subcmd__queue__subcmd__help__subcmd__add"
                 ;;
             pipeline__subcmd__queue__subcmd__help,freeze)
                 cmd="pipeline__subcmd__queue__subcmd__help__subcmd__freeze"
@@ -735,8 +744,22 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__help__subcmd__queue)
-            opts="top freeze"
+            opts="add top freeze"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__help__subcmd__queue__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1015,13 +1038,35 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__queue)
-            opts="-h -V --run --json --color --help --version top freeze help"
+            opts="-h -V --run --json --color --help --version add top freeze help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --run)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__queue__subcmd__add)
+            opts="-h -V --file --no-review --color --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1063,8 +1108,22 @@ _pipeline() {
             return 0
             ;;
         pipeline__subcmd__queue__subcmd__help)
-            opts="top freeze help"
+            opts="add top freeze help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipeline__subcmd__queue__subcmd__help__subcmd__add)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -124,16 +124,24 @@ never\t'Never'"
 complete -c pipeline -n "__fish_pipeline_using_subcommand status" -l json -d 'Print JSON'
 complete -c pipeline -n "__fish_pipeline_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pipeline -n "__fish_pipeline_using_subcommand status" -s V -l version -d 'Print version'
-complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from top freeze help" -l run -d 'The run, by name or id [default: the latest]' -r
-complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from top freeze help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from add top freeze help" -l run -d 'The run, by name or id [default: the latest]' -r
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from add top freeze help" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
 always\t'Always'
 never\t'Never'"
-complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from top freeze help" -l json -d 'Print JSON'
-complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from top freeze help" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from top freeze help" -s V -l version -d 'Print version'
-complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from top freeze help" -f -a "top" -d 'Let a unit in the queue go next; what is being verified goes on'
-complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from top freeze help" -f -a "freeze" -d 'Land nothing of a priority below a number, until the freeze is lifted'
-complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from top freeze help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from add top freeze help" -l json -d 'Print JSON'
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from add top freeze help" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from add top freeze help" -s V -l version -d 'Print version'
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from add top freeze help" -f -a "add" -d 'Bring a branch, a person\'s too, into the queue of a run'
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from add top freeze help" -f -a "top" -d 'Let a unit in the queue go next; what is being verified goes on'
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from add top freeze help" -f -a "freeze" -d 'Land nothing of a priority below a number, until the freeze is lifted'
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and not __fish_seen_subcommand_from add top freeze help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and __fish_seen_subcommand_from add" -l file -d 'The pipeline file whose checks, agents and queue it goes through [default: that of the latest run]' -r -F
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and __fish_seen_subcommand_from add" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
+always\t'Always'
+never\t'Never'"
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and __fish_seen_subcommand_from add" -l no-review -d 'Straight to verification: nobody but the queue\'s checks judges it'
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and __fish_seen_subcommand_from add" -s V -l version -d 'Print version'
 complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and __fish_seen_subcommand_from top" -l run -d 'The run, by name or id [default: the latest]' -r
 complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and __fish_seen_subcommand_from top" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set'
 always\t'Always'
@@ -149,6 +157,7 @@ never\t'Never'"
 complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and __fish_seen_subcommand_from freeze" -l off -d 'Lift the freeze'
 complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and __fish_seen_subcommand_from freeze" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and __fish_seen_subcommand_from freeze" -s V -l version -d 'Print version'
+complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and __fish_seen_subcommand_from help" -f -a "add" -d 'Bring a branch, a person\'s too, into the queue of a run'
 complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and __fish_seen_subcommand_from help" -f -a "top" -d 'Let a unit in the queue go next; what is being verified goes on'
 complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and __fish_seen_subcommand_from help" -f -a "freeze" -d 'Land nothing of a priority below a number, until the freeze is lifted'
 complete -c pipeline -n "__fish_pipeline_using_subcommand queue; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -300,5 +309,6 @@ complete -c pipeline -n "__fish_pipeline_using_subcommand help; and not __fish_s
 complete -c pipeline -n "__fish_pipeline_using_subcommand help; and not __fish_seen_subcommand_from init validate schema explain plan graph run runs status queue logs show why diff evicted resolve retry discard cancel pause resume approve reject clean doctor demo completions __supervise help" -f -a "completions" -d 'Print completions for a shell'
 complete -c pipeline -n "__fish_pipeline_using_subcommand help; and not __fish_seen_subcommand_from init validate schema explain plan graph run runs status queue logs show why diff evicted resolve retry discard cancel pause resume approve reject clean doctor demo completions __supervise help" -f -a "__supervise" -d 'Supervise one process; for the program\'s own use'
 complete -c pipeline -n "__fish_pipeline_using_subcommand help; and not __fish_seen_subcommand_from init validate schema explain plan graph run runs status queue logs show why diff evicted resolve retry discard cancel pause resume approve reject clean doctor demo completions __supervise help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pipeline -n "__fish_pipeline_using_subcommand help; and __fish_seen_subcommand_from queue" -f -a "add" -d 'Bring a branch, a person\'s too, into the queue of a run'
 complete -c pipeline -n "__fish_pipeline_using_subcommand help; and __fish_seen_subcommand_from queue" -f -a "top" -d 'Let a unit in the queue go next; what is being verified goes on'
 complete -c pipeline -n "__fish_pipeline_using_subcommand help; and __fish_seen_subcommand_from queue" -f -a "freeze" -d 'Land nothing of a priority below a number, until the freeze is lifted'

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::context::{Context, Reading};
 use super::exit::Exit;
 use super::failure::Failure;
-use crate::event::{Event, UnitEvent, UnitScoped};
 use crate::id::{Oid, UnitId};
 use crate::spec::{Unit, nearest};
 
@@ -50,16 +49,12 @@ pub(super) fn no_branch(context: &Context, exit: Exit, name: &str, told: &str) -
 
 /// Units of an earlier run whose branch is not where that run took it in: what landed is not what is there now.
 pub(super) fn moved_since(context: &Context, earlier: &Reading) -> Result<BTreeSet<UnitId>, Failure> {
-    let mut taken: BTreeMap<&UnitId, (&str, &Oid)> = BTreeMap::new();
-    for record in &earlier.records {
-        if let Event::Unit(UnitScoped {
-            unit,
-            what: UnitEvent::BranchTaken { branch, head, .. } | UnitEvent::BranchLanded { branch, head },
-        }) = &record.event
-        {
-            taken.insert(unit, (branch, &head.commit));
-        }
-    }
+    let taken: BTreeMap<&UnitId, (&str, &Oid)> = earlier
+        .view
+        .units
+        .iter()
+        .filter_map(|row| Some((&row.id, (row.branch.as_deref()?, row.taken.as_ref()?))))
+        .collect();
     let names: BTreeSet<&str> = taken.values().map(|(branch, _)| *branch).collect();
     if names.is_empty() {
         return Ok(BTreeSet::new());

@@ -18,6 +18,12 @@ pub(super) enum Chosen {
     Finished(Box<Reading>),
     /// Its run goes on.
     Continue(Box<Reading>),
+    /// Its run goes on with units that were added to it by hand.
+    Extend {
+        reading: Box<Reading>,
+        frozen: Box<Frozen>,
+        units: Vec<UnitId>,
+    },
     /// A new run, with the units an earlier one landed with the same inputs.
     Start {
         frozen: Box<Frozen>,
@@ -33,7 +39,7 @@ impl Chosen {
     pub(super) fn cut_off(&self, moves_target: bool) -> Option<&Reading> {
         match self {
             Self::Finished(_) => None,
-            Self::Continue(reading) => {
+            Self::Continue(reading) | Self::Extend { reading, .. } => {
                 Some(&**reading).filter(|reading| moves_target && reading.view.has_open_landing())
             }
             Self::Start { unsettled, .. } => unsettled.as_deref(),
@@ -43,7 +49,7 @@ impl Chosen {
     /// The branch that is worked on: of a run that goes on, the one it lands on.
     pub(super) fn base_branch<'a>(&'a self, target: &'a str) -> &'a str {
         match self {
-            Self::Continue(reading) => &reading.view.run.target,
+            Self::Continue(reading) | Self::Extend { reading, .. } => &reading.view.run.target,
             Self::Finished(_) | Self::Start { .. } => target,
         }
     }
@@ -53,7 +59,7 @@ impl Chosen {
         match self {
             Self::Finished(_) => None,
             Self::Continue(reading) => Some(&reading.frozen.pipeline),
-            Self::Start { frozen, .. } => Some(&frozen.pipeline),
+            Self::Extend { frozen, .. } | Self::Start { frozen, .. } => Some(&frozen.pipeline),
         }
     }
 }
@@ -215,7 +221,7 @@ pub(super) fn choose_run(
     }
     if args.fresh {
         return Ok(Chosen::Start {
-            frozen: Box::new(frozen),
+            frozen: Box::new(super::added::without_landed(context, frozen, &earlier)?),
             kept: Vec::new(),
             unsettled: unsettled(earlier),
         });
@@ -231,6 +237,15 @@ pub(super) fn choose_run(
             Chosen::Continue(reading)
         });
     }
+    if let Some(units) = super::added::missing_in(context, &earlier.frozen, &frozen.pipeline)? {
+        let units = units.iter().map(|unit| unit.id.clone()).collect();
+        return Ok(Chosen::Extend {
+            reading: Box::new(earlier),
+            frozen: Box::new(frozen),
+            units,
+        });
+    }
+    let frozen = super::added::without_landed(context, frozen, &earlier)?;
     let kept = kept_units(context, &earlier, &frozen, target)?;
     tell_difference(&earlier, &frozen, &kept);
     Ok(Chosen::Start {

@@ -267,6 +267,11 @@ pub struct Frozen {
 }
 
 impl Frozen {
+    /// What is kept of it with the run.
+    pub fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("a pipeline serialises")
+    }
+
     /// The hash by which a run recognises its file. Comments and layout do not count.
     pub fn hash(&self) -> String {
         hash_json(&self.pipeline)

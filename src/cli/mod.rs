@@ -3,6 +3,7 @@
 //! A verb reads what it needs through [`context::Context`], and either prints and returns an [`Exit`], or returns
 //! a [`Failure`], which is shown here and nowhere else.
 
+mod added;
 mod branches;
 mod bundle;
 mod choose;
@@ -24,6 +25,7 @@ mod logs;
 mod pause;
 mod plan;
 mod queue;
+mod queue_add;
 mod resolve;
 mod restore;
 mod retry;

@@ -13,7 +13,7 @@ use crate::dag::{self, UnitGraph};
 use crate::git::Repository;
 use crate::id::UnitId;
 use crate::run::order::{longest_stage_path, serialized};
-use crate::spec::{Adapter, Check, Land, Performer, Pipeline, Stage, StageKind, Tier, Verify};
+use crate::spec::{Adapter, Check, Land, Performer, Pipeline, Stage, StageKind, Tier, Unit, Verify};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -30,7 +30,10 @@ pub(super) struct Args {
 pub(super) fn perform(environment: &Environment, args: &Args, screen: Screen) -> Result<Exit, Failure> {
     let repository = Repository::discover(environment.cwd(), &environment.for_git()).ok();
     let loaded = load_file(environment, repository.as_ref(), &args.file)?;
-    let frozen = require_valid(loaded, &args.file)?;
+    let mut frozen = require_valid(loaded, &args.file)?;
+    if let Ok(context) = Context::discover(environment.clone()) {
+        frozen = super::added::lay_over(&context, frozen)?;
+    }
     let pipeline = &frozen.pipeline;
     let plan = Plan::of(pipeline);
     if screen.json {
@@ -107,7 +110,7 @@ impl Plan {
             &pipeline.tiers[&unit.tier]
         };
         let attempts = pipeline.units.iter().fold((0, 0), |(least, most), unit| {
-            let (low, high) = attempts_of(&pipeline.tiers[&unit.tier], pipeline.limits.rounds);
+            let (low, high) = attempts_of(unit, &pipeline.tiers[&unit.tier], pipeline.limits.rounds);
             (least + low, most + high)
         });
         Self {
@@ -200,7 +203,7 @@ impl Plan {
                     "  {:<20} {:<8} {}",
                     unit.id.as_str(),
                     unit.tier,
-                    stages(&pipeline.tiers[&unit.tier])
+                    stages(unit, &pipeline.tiers[&unit.tier])
                 ),
             );
         }
@@ -229,7 +232,7 @@ fn join(units: &[UnitId]) -> String {
     units.iter().map(UnitId::as_str).collect::<Vec<_>>().join(", ")
 }
 
-fn stages(tier: &Tier) -> String {
+fn stages(unit: &Unit, tier: &Tier) -> String {
     let named = |stage: &Stage| {
         let who = match &stage.by {
             Performer::Agent(agent) => agent.clone(),
@@ -239,11 +242,22 @@ fn stages(tier: &Tier) -> String {
         };
         format!("{} ({who})", stage.name)
     };
-    tier.stages.iter().map(named).collect::<Vec<_>>().join(" → ")
+    let branch = unit.from_branch.as_ref();
+    let performed = tier.stages.iter().filter(|stage| unit.performs(stage.kind));
+    let all = branch
+        .map(|branch| format!("branch {}", branch.name))
+        .into_iter()
+        .chain(performed.map(named))
+        .chain(
+            branch
+                .filter(|branch| !branch.review)
+                .map(|_| "the queue".to_owned()),
+        );
+    all.collect::<Vec<_>>().join(" → ")
 }
 
 /// Attempts of agents a unit needs: at best, and with every fix round used.
-fn attempts_of(tier: &Tier, rounds: u32) -> (u64, u64) {
+fn attempts_of(unit: &Unit, tier: &Tier, rounds: u32) -> (u64, u64) {
     let performers = |stage: &Stage| match &stage.by {
         Performer::Agent(_) => 1,
         Performer::Panel { agents, .. } => agents.len() as u64,
@@ -252,7 +266,7 @@ fn attempts_of(tier: &Tier, rounds: u32) -> (u64, u64) {
     let sum = |kinds: &[StageKind]| -> u64 {
         tier.stages
             .iter()
-            .filter(|stage| kinds.contains(&stage.kind))
+            .filter(|stage| kinds.contains(&stage.kind) && unit.performs(stage.kind))
             .map(performers)
             .sum()
     };

@@ -30,6 +30,8 @@ pub(super) struct Args {
 /// What is done to the queue.
 #[derive(Debug, clap::Subcommand)]
 enum Action {
+    /// Bring a branch, a person's too, into the queue of a run
+    Add(super::queue_add::Args),
     /// Let a unit in the queue go next; what is being verified goes on
     Top(TopArgs),
     /// Land nothing of a priority below a number, until the freeze is lifted
@@ -73,6 +75,7 @@ fn priority(text: &str) -> Result<i64, String> {
 
 pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<Exit, Failure> {
     match &args.action {
+        Some(Action::Add(add)) => super::queue_add::perform(context, add),
         Some(Action::Top(top)) => put_on_top(context, top),
         Some(Action::Freeze(freeze)) => perform_freeze(context, freeze),
         None => list(context, args, screen),

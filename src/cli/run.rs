@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::screen::RunScreen;
 use super::steer::open_store;
 use super::tools::{fingerprint, random, tools};
+use crate::engine::steer::add_units;
 use crate::engine::{Engine, Observer, Options, rows_of};
 use crate::event::{Event, Record, RunEvent, UnitEvent, UnitScoped};
 use crate::id::{Oid, RunId, UnitId};
@@ -110,6 +111,7 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
     }
     let loaded = load_file(&context.environment, Some(&context.repository), &args.file)?;
     let frozen = require_valid(loaded, &args.file)?;
+    let frozen = super::added::lay_over(context, frozen)?;
     let target = target_of(context, args, &frozen.pipeline)?;
     let mut store = open_store(context, "run")?;
     super::fetch::finish(context)?;
@@ -137,6 +139,24 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
             Ok(tell_finished(&reading))
         }
         Chosen::Continue(reading) => drive(context, args, screen, store, reading.run, &reading.frozen),
+        Chosen::Extend {
+            reading,
+            frozen,
+            units,
+        } => {
+            super::branches::require(
+                context,
+                frozen
+                    .pipeline
+                    .units
+                    .iter()
+                    .filter(|unit| units.contains(&unit.id)),
+            )?;
+            let (bytes, hash) = (frozen.bytes(), frozen.hash());
+            let now = super::context::clock().now();
+            add_units(&mut store, &reading.run, now, (units, hash), &bytes)?;
+            drive(context, args, screen, store, reading.run, &frozen)
+        }
         Chosen::Start { frozen, kept, .. } => {
             let land = args.land.map_or(frozen.pipeline.land, LandFlag::land);
             let run = start(context, &mut store, &frozen, (&target, land), kept)?;
@@ -207,7 +227,7 @@ fn start(
     super::branches::require(context, frozen.pipeline.units.iter())?;
     let now = super::context::clock().now();
     let run = next_run_id(context, now)?;
-    let bytes = serde_json::to_vec_pretty(frozen).expect("a pipeline serialises");
+    let bytes = frozen.bytes();
     let base = context.repository.tip(target)?.ok_or_else(|| {
         Failure::new(
             Exit::Environment,

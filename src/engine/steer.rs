@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{EntryEnd, Event, Head, QueueEvent, Reason, Record, UnitEvent, UnitScoped};
+use crate::event::{EntryEnd, Event, Head, QueueEvent, Reason, Record, RunEvent, UnitEvent, UnitScoped};
 use crate::id::{Oid, RunId, UnitId};
 use crate::port::Clock;
 use crate::run::{IllegalEvent, State};
@@ -253,6 +253,25 @@ impl Desk {
     pub fn eviction(&self, unit: &UnitId) -> Option<(Reason, &str)> {
         self.state.unit(unit)?.eviction()
     }
+}
+
+/// Gives a run more units. `more` are their ids with the hash of the whole pipeline, `frozen` is its file. Killed in between,
+/// the run has the units it had, and whoever asks again adds these.
+///
+/// # Errors
+/// When the journal cannot be read, or the store cannot be written.
+pub fn add_units(
+    store: &mut Store,
+    run: &RunId,
+    now: jiff::Timestamp,
+    more: (Vec<UnitId>, String),
+    frozen: &[u8],
+) -> Result<(), EngineError> {
+    let (units, hash) = more;
+    store.load(run)?;
+    let added = Event::Run(RunEvent::UnitsAdded { units, frozen: hash });
+    store.commit(run, now, &[added], &[])?;
+    Ok(store.replace_frozen(run, frozen)?)
 }
 
 /// The event that a wish for a unit in this phase becomes, or what would have to be.

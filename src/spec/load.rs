@@ -203,6 +203,9 @@ fn resolve(
         checks,
         verify,
         tiers,
+        default_tier: default_tier
+            .map_or("small", |tier| tier.value.as_str())
+            .to_owned(),
         units,
         queue: queue(raw.queue.value()),
         guards,

@@ -34,6 +34,7 @@ pub use model::{
     Strategy, Tier, Unit, Usd, Verify, Workspace,
 };
 pub use overlap::patterns_may_overlap;
+pub use units::prompt_of_branch;
 
 /// What validation may ask of the repository the pipeline is for.
 pub trait Surroundings {

@@ -33,6 +33,9 @@ pub struct Pipeline {
     pub verify: Verify,
     /// Tiers by name: built-in ones and those of the file.
     pub tiers: BTreeMap<String, Tier>,
+    /// The tier of units that say nothing.
+    #[serde(default = "small", skip_serializing_if = "is_small")]
+    pub default_tier: String,
     /// Enabled units in file order, which is the tie-break everywhere.
     pub units: Vec<Unit>,
     /// The merge queue's settings.
@@ -441,6 +444,18 @@ pub struct Unit {
     pub from_branch: Option<FromBranch>,
 }
 
+impl Unit {
+    /// Whether stages of that kind are performed for it: nobody implements what is there, and a branch that a person vouched
+    /// for has no stages at all.
+    pub fn performs(&self, kind: StageKind) -> bool {
+        match (&self.from_branch, kind) {
+            (None, _) => true,
+            (Some(_), StageKind::Prepare | StageKind::Implement) => false,
+            (Some(branch), StageKind::Review | StageKind::Fix | StageKind::Approve) => branch.review,
+        }
+    }
+}
+
 /// A branch that was there before the run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FromBranch {
@@ -471,6 +486,14 @@ pub(super) const STALL_ALARM: Duration = Duration::from_secs(30 * 60);
 
 // What is left out of the file is left out of its frozen form, so that a run that was frozen without these keys keeps
 // its hash.
+
+fn small() -> String {
+    "small".to_owned()
+}
+
+fn is_small(tier: &str) -> bool {
+    tier == "small"
+}
 
 fn auto() -> Breadth {
     Breadth::Auto

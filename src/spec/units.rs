@@ -230,7 +230,7 @@ fn resolve_one(
 }
 
 /// What a unit with a branch and no prompt of its own asks for.
-pub(crate) fn prompt_of_branch(branch: &str) -> String {
+pub fn prompt_of_branch(branch: &str) -> String {
     format!("The work is there: the commits of the branch `{branch}` are to land.")
 }
 

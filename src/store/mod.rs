@@ -320,6 +320,15 @@ impl Store {
         Ok(())
     }
 
+    /// Puts another frozen file in the place of a run's. What the journal says of it is for the caller.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn replace_frozen(&mut self, run: &RunId, frozen: &[u8]) -> Result<(), StoreError> {
+        self.still_holds()?;
+        disk::write_aside(&self.home.frozen(run), frozen)
+    }
+
     /// Reads and checks the whole journal of a run and makes it ready for more. A torn last line is cut away and
     /// told by [`Store::take_notes`].
     pub fn load(&mut self, run: &RunId) -> Result<Vec<Record>, StoreError> {

@@ -5,7 +5,6 @@
 
 use crate::event::{GuardAction, GuardHit, Head, UnitEvent};
 use crate::id::Oid;
-use crate::spec::StageKind;
 
 use super::{Phase, State};
 
@@ -77,7 +76,7 @@ impl State {
         self.head = Some(intake.head);
         let plan = self.plan.clone();
         for stage in &plan.tier.stages {
-            if matches!(stage.kind, StageKind::Prepare | StageKind::Implement) {
+            if !plan.unit.performs(stage.kind) {
                 self.run_mut(&stage.name).done = true;
             }
         }

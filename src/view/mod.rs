@@ -239,7 +239,8 @@ impl View {
                 self.run.state = RunState::Finished;
                 self.run.finished_at = Some(record.at);
             }
-            RunEvent::UnitsAdded { .. } | RunEvent::RunRebuilt { .. } | RunEvent::PreflightEnded { .. } => {}
+            RunEvent::UnitsAdded { .. } => self.reopen(),
+            RunEvent::RunRebuilt { .. } | RunEvent::PreflightEnded { .. } => {}
         }
     }
 

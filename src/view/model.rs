@@ -211,6 +211,8 @@ pub struct UnitView {
     pub fixes_used: u32,
     /// The branch it came from, as the file names it.
     pub branch: Option<String>,
+    /// Where that branch was when it was taken in.
+    pub taken: Option<Oid>,
     /// Its commit.
     pub head: Option<Oid>,
     /// What the commit stands on.
@@ -411,6 +413,7 @@ impl UnitView {
             round: 0,
             fixes_used: 0,
             branch: None,
+            taken: None,
             head: None,
             base: None,
             cost: Usd::default(),
@@ -471,8 +474,11 @@ fn planned_rows(pipeline: &Pipeline, unit: &Unit) -> Vec<StageRow> {
         .into_iter()
         .flat_map(|tier| &tier.stages)
     {
-        rows.push(StageRow::pending(stage.name.clone(), stage.kind.as_str()));
-        if stage.kind == StageKind::Implement && std::mem::take(&mut checks_left) {
+        if unit.performs(stage.kind) {
+            rows.push(StageRow::pending(stage.name.clone(), stage.kind.as_str()));
+        }
+        let is_judged = unit.performs(StageKind::Review);
+        if stage.kind == StageKind::Implement && is_judged && std::mem::take(&mut checks_left) {
             rows.push(StageRow::pending(checks_name(), "check"));
         }
     }

@@ -104,6 +104,7 @@ pub(crate) fn pipeline() -> Pipeline {
         }],
         verify: Verify::Inherit,
         tiers: [("small".to_owned(), Tier { stages })].into(),
+        default_tier: "small".to_owned(),
         units: vec![
             unit("lexer", &[]),
             unit("parser", &["lexer"]),

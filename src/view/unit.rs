@@ -19,15 +19,15 @@ impl View {
             } => {
                 let unit = &mut self.units[place];
                 unit.branch = Some(branch.clone());
+                unit.taken = Some(head.commit.clone());
                 unit.head = Some(head.commit.clone());
                 unit.base = Some(base.clone());
-                unit.skip_authors();
             }
             UnitEvent::BranchLanded { branch, head } => {
                 let unit = &mut self.units[place];
                 unit.branch = Some(branch.clone());
+                unit.taken = Some(head.commit.clone());
                 unit.head = Some(head.commit.clone());
-                unit.skip_authors();
                 self.end(record, place, UnitState::Landed);
             }
             UnitEvent::UnitStarted { base } => {
@@ -141,7 +141,7 @@ impl View {
     }
 
     /// A finished run goes on when a person brings a unit back.
-    fn reopen(&mut self) {
+    pub(super) fn reopen(&mut self) {
         if self.run.state == RunState::Finished {
             self.run.state = RunState::Paused;
             self.run.finished_at = None;
@@ -311,15 +311,6 @@ impl UnitView {
         });
         self.stages[at].round = round;
         &mut self.stages[at]
-    }
-
-    /// A branch that was there before stands in for what an author would make.
-    fn skip_authors(&mut self) {
-        for row in &mut self.stages {
-            if ["prepare", "implement"].contains(&row.kind) {
-                row.state = StageState::Skipped;
-            }
-        }
     }
 
     /// The kind of a stage that has a row.

@@ -22,6 +22,7 @@ mod matrix;
 mod people;
 mod preserve;
 mod process;
+mod queue_add;
 mod queue_verbs;
 mod rebuild;
 mod refused;

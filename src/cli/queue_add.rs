@@ -1,0 +1,306 @@
+//! `pipeline queue add BRANCH`: brings a branch, a person's too, into the queue of a run.
+//!
+//! The wish is written down, and the next `run` of the file takes it in. To ask twice changes nothing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::added::{self, Wish};
+use super::context::{Context, Frozen, Reading, load_file, println, require_valid};
+use super::exit::Exit;
+use super::failure::Failure;
+use crate::event::Reason;
+use crate::id::{Oid, UnitId, is_safe_name};
+use crate::spec::Strategy;
+use crate::view::{UnitState, UnitView};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The branch; one of a remote as `origin/…`
+    branch: String,
+    /// The pipeline file whose checks, agents and queue it goes through [default: that of the latest run]
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Straight to verification: nobody but the queue's checks judges it
+    #[arg(long)]
+    no_review: bool,
+}
+
+pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
+    let path = match &args.file {
+        Some(path) => path.clone(),
+        None => file_of_latest(context)?,
+    };
+    let loaded = load_file(&context.environment, Some(&context.repository), &path)?;
+    let frozen = require_valid(loaded, &path)?;
+    let run_args = super::run::Args::of(&path);
+    let target = super::choose::target_of(context, &run_args, &frozen.pipeline)?;
+    // While an engine runs, nobody else writes; and two of these do not give the same place twice.
+    let _lease = super::steer::lease(context, "queue add")?;
+    let here = Here {
+        context,
+        args,
+        path: &path,
+        latest: latest_of(context, &frozen, &target)?,
+        frozen,
+        target,
+    };
+    here.add()
+}
+
+/// The file of the latest run.
+fn file_of_latest(context: &Context) -> Result<PathBuf, Failure> {
+    let runs = context.runs()?;
+    let Some(run) = runs.last() else {
+        let message = "there is no run yet whose queue the branch could join";
+        return Err(Failure::new(Exit::Usage, "no_run", message)
+            .help("name the pipeline file whose checks it is to pass: `--file FILE`"));
+    };
+    let file = context.repository.root().join(context.read_frozen(run)?.file);
+    // As a person would name it from here.
+    Ok(match file.strip_prefix(context.environment.cwd()) {
+        Ok(short) => short.to_owned(),
+        Err(_) => file,
+    })
+}
+
+fn latest_of(context: &Context, frozen: &Frozen, target: &str) -> Result<Option<Reading>, Failure> {
+    for run in context.runs()?.iter().rev() {
+        if context.read_frozen(run)?.pipeline.name != frozen.pipeline.name {
+            continue;
+        }
+        let reading = context.read(run)?;
+        if reading.view.run.target == target {
+            return Ok(Some(reading));
+        }
+    }
+    Ok(None)
+}
+
+/// A branch and the file it is brought to.
+struct Here<'a> {
+    context: &'a Context,
+    args: &'a Args,
+    path: &'a Path,
+    frozen: Frozen,
+    target: String,
+    /// The latest run of the file.
+    latest: Option<Reading>,
+}
+
+impl Here<'_> {
+    fn add(&self) -> Result<Exit, Failure> {
+        let branch = &self.args.branch;
+        let tips = self
+            .context
+            .repository
+            .branch_tips(&BTreeSet::from([branch.as_str()]))?;
+        let Some(head) = tips.get(branch) else {
+            let told = format!("`{branch}`");
+            return Err(super::branches::no_branch(
+                self.context,
+                Exit::NoMatch,
+                branch,
+                &told,
+            )?);
+        };
+        let brings = |unit: &&crate::spec::Unit| {
+            let from = unit.from_branch.as_ref();
+            from.is_some_and(|from| from.name == *branch)
+        };
+        if let Some(unit) = self.frozen.pipeline.units.iter().find(brings) {
+            println(&format!(
+                "{} brings `{branch}` already, as `{}`.",
+                self.file(),
+                unit.id
+            ));
+            return Ok(self.tell_next());
+        }
+        let mut wishes = added::wishes(self.context, &self.frozen.pipeline.name)?;
+        // A branch may be brought in again and again; what was asked for last is what is asked about.
+        if let Some(wish) = wishes.iter().rev().find(|wish| wish.branch == *branch)
+            && let Some(exit) = self.ask_again(wish, head)?
+        {
+            return Ok(exit);
+        }
+        wishes.retain(|wish| wish.branch != *branch || self.is_known(&wish.unit));
+        self.write(head, &wishes)
+    }
+
+    /// Whether the latest run has the unit.
+    fn is_known(&self, unit: &UnitId) -> bool {
+        let latest = self.latest.as_ref();
+        latest.is_some_and(|reading| reading.view.unit(unit).is_some())
+    }
+
+    /// What is to be said of a branch that was asked for before; `None` when it may be asked for anew.
+    fn ask_again(&self, wish: &Wish, head: &Oid) -> Result<Option<Exit>, Failure> {
+        let (branch, unit) = (&wish.branch, &wish.unit);
+        let row = self.latest.as_ref().and_then(|reading| reading.view.unit(unit));
+        let moved = |row: &UnitView| row.taken.as_ref().is_some_and(|taken| taken != head);
+        match row {
+            None if wish.review == self.args.no_review => {
+                added::forget(self.context, &self.frozen.pipeline.name, unit)?;
+                Ok(None)
+            }
+            Some(row) if row.state == UnitState::Landed && moved(row) => Ok(None),
+            Some(row) if row.state == UnitState::Landed => {
+                println(&format!("`{branch}` has landed, as `{unit}`: nothing to do."));
+                Ok(Some(Exit::Done))
+            }
+            Some(row) if row.state == UnitState::Cancelled => Ok(None),
+            Some(row) if row.reason.is_some() => {
+                let message = format!(
+                    "`{branch}` was brought in before, as `{unit}`, which is {}: {}",
+                    row.state.as_str(),
+                    row.sentence.as_deref().unwrap_or("see `pipeline show`")
+                );
+                Err(Failure::new(Exit::Usage, "brought_in_before", message).help(format!(
+                    "`pipeline retry {unit}` takes the branch in as it is now; `pipeline discard {unit}` gives it up"
+                )))
+            }
+            Some(_) | None => {
+                println(&format!("`{branch}` is in line already, as `{unit}`."));
+                Ok(Some(self.tell_next()))
+            }
+        }
+    }
+
+    fn write(&self, head: &Oid, wishes: &[Wish]) -> Result<Exit, Failure> {
+        let branch = &self.args.branch;
+        if self.is_on_target(head)? {
+            println(&format!(
+                "Everything `{branch}` brings is on `{}` already: nothing to do.",
+                self.target
+            ));
+            return Ok(Exit::Done);
+        }
+        let pipeline = &self.frozen.pipeline;
+        let review = !self.args.no_review;
+        if review && !pipeline.tiers.contains_key(&pipeline.default_tier) {
+            let message = format!(
+                "tier `{}` asks for agents that the file does not have",
+                pipeline.default_tier
+            );
+            return Err(Failure::new(Exit::Usage, "unknown_agent", message).help(
+                "name another tier under `defaults`, or bring it straight to verification: `--no-review`",
+            ));
+        }
+        let unit = self.free_id(wishes);
+        let how = if review {
+            format!("through tier {}", pipeline.default_tier)
+        } else {
+            "straight to verification".to_owned()
+        };
+        let told = format!("`{branch}` at {} goes {how}, as `{unit}`.", head.short());
+        let named = (unit, self.title(head)?);
+        added::write(
+            self.context,
+            &pipeline.name,
+            named,
+            (branch.clone(), head),
+            review,
+        )?;
+        println(&told);
+        Ok(self.tell_next())
+    }
+
+    /// What could never land is refused here, where a person can do something about it.
+    fn is_on_target(&self, head: &Oid) -> Result<bool, Failure> {
+        let repository = &self.context.repository;
+        let refused = |reason: Reason| {
+            Failure::new(Exit::Usage, reason.code(), reason.sentence()).help(reason.remedy())
+        };
+        let Some(tip) = repository.tip(&self.target)? else {
+            return Ok(false);
+        };
+        let base = repository
+            .merge_base(&tip, head)?
+            .ok_or_else(|| refused(Reason::UnrelatedHistory))?;
+        let replays = self.frozen.pipeline.queue.strategy == Strategy::Rebase;
+        if replays && repository.merge_between(&base, head)?.is_some() {
+            return Err(refused(Reason::MergeCommit));
+        }
+        Ok(base == *head)
+    }
+
+    /// The title of the branch's last commit.
+    fn title(&self, head: &Oid) -> Result<String, Failure> {
+        let text = self.context.repository.read_record(head)?;
+        let title = text.lines().next().unwrap_or_default().trim();
+        Ok(if title.is_empty() {
+            self.args.branch.clone()
+        } else {
+            title.to_owned()
+        })
+    }
+
+    /// An id like the branch's name that no unit of the file, of its latest run or of a wish has.
+    fn free_id(&self, wishes: &[Wish]) -> UnitId {
+        let of_latest = self
+            .latest
+            .iter()
+            .flat_map(|reading| &reading.frozen.pipeline.units);
+        let of_file = &self.frozen.pipeline.units;
+        let taken: BTreeSet<&UnitId> = of_file
+            .iter()
+            .chain(of_latest)
+            .map(|unit| &unit.id)
+            .chain(wishes.iter().map(|wish| &wish.unit))
+            .collect();
+        let slug = slug(&self.args.branch);
+        let ids = std::iter::once(slug.clone()).chain((2..).map(|number| format!("{slug}-{number}")));
+        ids.filter_map(|id| id.parse().ok())
+            .find(|id| !taken.contains(id))
+            .expect("there is always another number")
+    }
+
+    fn file(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The command that carries it out.
+    fn tell_next(&self) -> Exit {
+        println(&format!(
+            "Next: pipeline run {}",
+            shell_words::quote(&self.file())
+        ));
+        Exit::Done
+    }
+}
+
+/// Longest id that is made of a branch's name; a number may follow.
+const SLUG_BYTES_MAX: usize = 32;
+
+/// A branch's name as a unit's id.
+fn slug(branch: &str) -> String {
+    let name = branch.strip_prefix("origin/").unwrap_or(branch);
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let words: String = name.chars().map(plain).collect();
+    let words: Vec<&str> = words.split('-').filter(|word| !word.is_empty()).collect();
+    let mut slug = words.join("-");
+    slug.truncate(SLUG_BYTES_MAX);
+    let slug = slug.trim_end_matches('-');
+    if is_safe_name(slug) { slug } else { "branch" }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_branch_becomes_an_id_that_is_safe_and_like_it() {
+        assert_eq!(slug("feature/Login_Page"), "feature-login-page");
+        assert_eq!(slug("origin/fix-1.2"), "fix-1-2");
+        assert_eq!(slug("grüße/日本"), "gr-e");
+        assert_eq!(slug("日本"), "branch");
+        let long = slug(&"very-".repeat(20));
+        assert!(long.len() <= SLUG_BYTES_MAX && is_safe_name(&long), "{long}");
+    }
+}
