@@ -6,7 +6,7 @@ use crate::id::UnitId;
 
 /// The place of an entry among those that wait. Smaller goes first; the fields are compared in this order:
 ///
-/// 1. **Priority**, higher first.
+/// 1. **Priority**, higher first: the one in the file, or the one that a person gave the unit since.
 /// 2. **Age**, older first. It is counted in steps of the queue (a candidate begun, an entry ended), not in time, and belongs to the unit, not to its
 ///    generation: a unit that comes back from a fix stage keeps its age. Units that join between the same two
 ///    steps are of one age.

@@ -26,7 +26,9 @@ impl State {
 
     /// Whether something is in line and all of it is held by a person's word.
     pub fn is_held_by_person(&self) -> bool {
-        !self.line.is_empty() && (self.paused || self.line.keys().all(|rank| self.is_frozen(rank)))
+        // The line is ordered by priority: where the first is frozen, all are.
+        let first = self.line.keys().next();
+        first.is_some_and(|first| self.paused || self.is_frozen(first))
     }
 
     /// The priority that lets a unit in line go before everybody else and past a freeze; `None` where it does already.

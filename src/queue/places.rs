@@ -47,6 +47,11 @@ impl State {
         below
     }
 
+    /// Whether a unit has a candidate that counts.
+    pub fn has_candidate(&self, unit: &UnitId) -> bool {
+        self.candidate_of(unit).is_some()
+    }
+
     /// Who is served right before a unit.
     pub fn just_ahead(&self, unit: &UnitId) -> Option<UnitId> {
         let entries = self.entries();

@@ -62,8 +62,7 @@ impl Teller<'_> {
     }
 
     fn has_candidate(&self) -> bool {
-        let entry = self.view.queue().entry(self.unit);
-        entry.is_some_and(|entry| entry.candidate.is_some())
+        self.view.queue().has_candidate(self.unit)
     }
 
     fn has_ended(&self) -> bool {

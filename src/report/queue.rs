@@ -47,17 +47,16 @@ pub fn table(view: &View, forecast: &Forecast, style: LineStyle, now: Timestamp)
         style.dot(),
         run.state.as_str()
     );
-    let entries = view.queue().entries();
+    let entries = view.standings_in_queue();
     if entries.is_empty() {
         out.push_str("The queue is empty: nothing waits to land.\n");
     } else {
         let mut rows = vec![["#", "UNIT", "STATE", "ETA", "WHY"].map(str::to_owned).to_vec()];
-        for entry in &entries {
-            let standing = view.standing_of_entry(entry);
+        for (entry, standing) in &entries {
             rows.push(vec![
                 entry.position.to_string(),
                 entry.unit.to_string(),
-                state_cell(entry, &standing),
+                state_cell(entry, standing),
                 forecast.of(entry).map_or_else(|| "unknown".to_owned(), duration),
                 one_line(&standing.sentence, CELL_CHARS_MAX),
             ]);
@@ -86,10 +85,10 @@ pub(super) fn stall_line(view: &View, now: Timestamp) -> String {
 
 /// How long nothing has landed, and what the first in line waits for.
 pub(super) fn stall_sentence(view: &View, since: Timestamp, now: Timestamp) -> String {
-    let entries = view.queue().entries();
-    let waiting = plural(u32::try_from(entries.len()).unwrap_or(u32::MAX), "unit");
-    let first = entries.first().map_or_else(String::new, |entry| {
-        let why = one_line(&view.standing_of_entry(entry).sentence, CELL_CHARS_MAX);
+    let waiting = plural(u32::try_from(view.queue_length()).unwrap_or(u32::MAX), "unit");
+    let standings = view.standings_in_queue();
+    let first = standings.first().map_or_else(String::new, |(entry, standing)| {
+        let why = one_line(&standing.sentence, CELL_CHARS_MAX);
         format!(
             "; `{}`, the first, is {}: {why}",
             entry.unit,
@@ -146,11 +145,9 @@ fn judged_by(view: &View, forecast: &Forecast) -> String {
 /// The object that `queue --json` prints.
 pub fn to_json(view: &View, forecast: &Forecast) -> Value {
     let entries: Vec<Value> = view
-        .queue()
-        .entries()
+        .standings_in_queue()
         .iter()
-        .map(|entry| {
-            let standing = view.standing_of_entry(entry);
+        .map(|(entry, standing)| {
             json!({
                 "unit": entry.unit,
                 "position": entry.position,
@@ -158,7 +155,7 @@ pub fn to_json(view: &View, forecast: &Forecast) -> Value {
                 "generation": entry.generation,
                 "candidate": entry.candidate,
                 "charged": entry.charged,
-                "standing": standing_json(&standing),
+                "standing": standing_json(standing),
                 "eta_ms": forecast.of(entry),
             })
         })

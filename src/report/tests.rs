@@ -1,5 +1,7 @@
 //! What people are shown, by the scripted run.
 
+mod queue;
+
 use std::sync::{Arc, Mutex};
 
 use indicatif::{ProgressDrawTarget, TermLike};

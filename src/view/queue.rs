@@ -4,7 +4,7 @@
 //! units: that they joined, what their checks said, how they left.
 
 use super::{RunState, UnitState, View};
-use crate::event::{EntryEnd, Head, LandedUnit, QueueEvent, Reason, Record};
+use crate::event::{EntryEnd, Head, Hold, LandedUnit, QueueEvent, Reason, Record};
 use crate::id::{Oid, UnitId};
 
 impl View {
@@ -31,7 +31,8 @@ impl View {
         }
         let red = || {
             let (_, check) = self.queue.base_red()?;
-            Some(format!("the check `{check}` fails on the target itself"))
+            let check = check.to_owned();
+            Some(Hold::BaseRed { check }.sentence())
         };
         let stopped = self.queue.safety_stop().map(|(_, sentence)| sentence.to_owned());
         self.run.trouble = stopped.or_else(red);

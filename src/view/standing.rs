@@ -82,7 +82,7 @@ impl View {
     /// paths.
     pub fn standing(&self, unit: &UnitView, after: &[UnitId]) -> Standing {
         let standing = match self.queue.entry(&unit.id) {
-            Some(entry) => self.standing_in_queue(&entry),
+            Some(entry) => self.standing_in_queue(&entry, self.queue.just_ahead(&unit.id).as_ref()),
             None => self.standing_outside(unit, after),
         };
         self.with_engine(standing, unit.state)
@@ -113,12 +113,20 @@ impl View {
         standing
     }
 
-    /// Where an entry of the queue stands.
-    pub fn standing_of_entry(&self, entry: &EntryView) -> Standing {
-        self.with_engine(self.standing_in_queue(entry), UnitState::Queued)
+    /// Where every entry of the queue stands, the first first.
+    pub fn standings_in_queue(&self) -> Vec<(EntryView, Standing)> {
+        let mut ahead = None;
+        let mut standings = Vec::new();
+        for entry in self.queue.entries() {
+            let standing = self.standing_in_queue(&entry, ahead.as_ref());
+            ahead = Some(entry.unit.clone());
+            standings.push((entry, self.with_engine(standing, UnitState::Queued)));
+        }
+        standings
     }
 
-    fn standing_in_queue(&self, entry: &EntryView) -> Standing {
+    /// `just_ahead` is served right before it.
+    fn standing_in_queue(&self, entry: &EntryView, just_ahead: Option<&UnitId>) -> Standing {
         let code = entry.status.as_str();
         let below = self.queue.unlanded_below(&entry.unit);
         let units = |units: &[UnitId]| units.iter().cloned().map(Waited::Unit).collect::<Vec<_>>();
@@ -130,8 +138,8 @@ impl View {
                     1 => "1 unit is ahead of it".to_owned(),
                     ahead => format!("{ahead} units are ahead of it"),
                 };
-                let first = self.queue.just_ahead(&entry.unit);
-                Standing::new(code, sentence, units(first.as_slice()))
+                let waits_for = just_ahead.cloned().map(Waited::Unit);
+                Standing::new(code, sentence, waits_for.into_iter().collect())
             }
             Status::Integrated => Standing::new(
                 code,
