@@ -493,7 +493,8 @@ impl Laws {
             .into_iter()
             .filter(|commit| on_target.contains(commit))
             .collect();
-        let unsettled = usize::from(state.queue().pending_landing().is_some());
+        let pending = state.queue().pending_landing();
+        let unsettled = pending.map_or(0, |pending| pending.verified.units().len());
         assert!(
             on_target.len() <= told.len() + unsettled,
             "{on_target:?} against {told:?}"
