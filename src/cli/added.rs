@@ -55,32 +55,34 @@ pub(super) fn wishes(context: &Context, name: &str) -> Result<Vec<Wish>, Failure
     Ok(wishes)
 }
 
-/// Writes down that a branch is to be brought in. The wish keeps the commits it has now.
-pub(super) fn write(
-    context: &Context,
-    name: &str,
-    (unit, title): (UnitId, String),
-    branch: (String, &Oid),
-    review: bool,
-) -> Result<(), Failure> {
-    let last = wishes(context, name)?.last().map_or(0, |wish| wish.place);
-    let (branch, head) = branch;
-    let wish = Wish {
-        version: VERSION,
-        unit,
-        title,
-        branch,
-        review,
-        place: last + 1,
-    };
+impl Wish {
+    /// A wish that comes after all others.
+    pub(super) fn after(others: &[Self], unit: UnitId, title: String, branch: &str, review: bool) -> Self {
+        let last = others.iter().map(|wish| wish.place).max().unwrap_or(0);
+        Self {
+            version: VERSION,
+            unit,
+            title,
+            branch: branch.to_owned(),
+            review,
+            place: last + 1,
+        }
+    }
+}
+
+/// Writes wishes down, all or none, each with the commit that its branch has now and that it keeps.
+pub(super) fn write(context: &Context, name: &str, wishes: &[(Wish, Oid)]) -> Result<(), Failure> {
     let prefix = format!("{ADDED}{name}/");
-    let record = RecordText {
-        name: format!("{prefix}{}", wish.unit),
-        tree: context.repository.tree_of(head)?,
-        parents: vec![head.clone()],
-        text: serde_json::to_string_pretty(&wish).expect("a wish is plain data"),
+    let record = |(wish, head): &(Wish, Oid)| -> Result<RecordText, Failure> {
+        Ok(RecordText {
+            name: format!("{prefix}{}", wish.unit),
+            tree: context.repository.tree_of(head)?,
+            parents: vec![head.clone()],
+            text: serde_json::to_string_pretty(wish).expect("a wish is plain data"),
+        })
     };
-    Ok(context.repository.write_records(&prefix, &[record])?)
+    let records = wishes.iter().map(record).collect::<Result<Vec<_>, _>>()?;
+    Ok(context.repository.write_records(&prefix, &records)?)
 }
 
 /// Gives a wish up.

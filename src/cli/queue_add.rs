@@ -2,7 +2,7 @@
 //!
 //! The wish is written down, and the next `run` of the file takes it in. To ask twice changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::added::{self, Wish};
@@ -16,8 +16,9 @@ use crate::view::{UnitState, UnitView};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The branch; one of a remote as `origin/…`
-    branch: String,
+    /// The branches, in the order they are to land; one of a remote as `origin/…`
+    #[arg(value_name = "BRANCH", required = true)]
+    branches: Vec<String>,
     /// The pipeline file whose checks, agents and queue it goes through [default: that of the latest run]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -37,15 +38,32 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let target = super::choose::target_of(context, &run_args, &frozen.pipeline)?;
     // While an engine runs, nobody else writes; and two of these do not give the same place twice.
     let _lease = super::steer::lease(context, "queue add")?;
-    let here = Here {
+    let names = args.branches.iter().map(String::as_str).collect();
+    let mut here = Here {
         context,
-        args,
+        review: !args.no_review,
         path: &path,
+        tips: context.repository.branch_tips(&names)?,
         latest: latest_of(context, &frozen, &target)?,
+        wishes: added::wishes(context, &frozen.pipeline.name)?,
         frozen,
         target,
+        new: Vec::new(),
+        told: Vec::new(),
     };
-    here.add()
+    let mut is_asked = false;
+    for branch in &args.branches {
+        is_asked |= here.add(branch)?;
+    }
+    added::write(context, &here.frozen.pipeline.name, &here.new)?;
+    here.told.iter().for_each(|line| println(line));
+    if is_asked {
+        println(&format!(
+            "Next: pipeline run {}",
+            shell_words::quote(&path.display().to_string())
+        ));
+    }
+    Ok(Exit::Done)
 }
 
 /// The file of the latest run.
@@ -77,25 +95,28 @@ fn latest_of(context: &Context, frozen: &Frozen, target: &str) -> Result<Option<
     Ok(None)
 }
 
-/// A branch and the file it is brought to.
+/// The file that branches are brought to.
 struct Here<'a> {
     context: &'a Context,
-    args: &'a Args,
+    review: bool,
     path: &'a Path,
     frozen: Frozen,
     target: String,
+    /// Where the branches are that are there.
+    tips: BTreeMap<String, Oid>,
     /// The latest run of the file.
     latest: Option<Reading>,
+    /// What was asked for before.
+    wishes: Vec<Wish>,
+    /// What is to be written down, and told then.
+    new: Vec<(Wish, Oid)>,
+    told: Vec<String>,
 }
 
 impl Here<'_> {
-    fn add(&self) -> Result<Exit, Failure> {
-        let branch = &self.args.branch;
-        let tips = self
-            .context
-            .repository
-            .branch_tips(&BTreeSet::from([branch.as_str()]))?;
-        let Some(head) = tips.get(branch) else {
+    /// Brings a branch; whether a run has something to do for it.
+    fn add(&mut self, branch: &str) -> Result<bool, Failure> {
+        let Some(head) = self.tips.get(branch).cloned() else {
             let told = format!("`{branch}`");
             return Err(super::branches::no_branch(
                 self.context,
@@ -106,47 +127,40 @@ impl Here<'_> {
         };
         let brings = |unit: &&crate::spec::Unit| {
             let from = unit.from_branch.as_ref();
-            from.is_some_and(|from| from.name == *branch)
+            from.is_some_and(|from| from.name == branch)
         };
         if let Some(unit) = self.frozen.pipeline.units.iter().find(brings) {
-            println(&format!(
-                "{} brings `{branch}` already, as `{}`.",
-                self.file(),
-                unit.id
-            ));
-            return Ok(self.tell_next());
+            let file = self.path.display();
+            self.told
+                .push(format!("{file} brings `{branch}` already, as `{}`.", unit.id));
+            return Ok(true);
         }
-        let mut wishes = added::wishes(self.context, &self.frozen.pipeline.name)?;
         // A branch may be brought in again and again; what was asked for last is what is asked about.
-        if let Some(wish) = wishes.iter().rev().find(|wish| wish.branch == *branch)
-            && let Some(exit) = self.ask_again(wish, head)?
+        let before = self.wishes.iter().rev().find(|wish| wish.branch == branch);
+        if let Some(wish) = before.cloned()
+            && let Some(is_asked) = self.ask_again(&wish, &head)?
         {
-            return Ok(exit);
+            return Ok(is_asked);
         }
-        wishes.retain(|wish| wish.branch != *branch || self.is_known(&wish.unit));
-        self.write(head, &wishes)
-    }
-
-    /// Whether the latest run has the unit.
-    fn is_known(&self, unit: &UnitId) -> bool {
-        let latest = self.latest.as_ref();
-        latest.is_some_and(|reading| reading.view.unit(unit).is_some())
+        self.write(branch, &head)
     }
 
     /// What is to be said of a branch that was asked for before; `None` when it may be asked for anew.
-    fn ask_again(&self, wish: &Wish, head: &Oid) -> Result<Option<Exit>, Failure> {
+    fn ask_again(&mut self, wish: &Wish, head: &Oid) -> Result<Option<bool>, Failure> {
         let (branch, unit) = (&wish.branch, &wish.unit);
         let row = self.latest.as_ref().and_then(|reading| reading.view.unit(unit));
         let moved = |row: &UnitView| row.taken.as_ref().is_some_and(|taken| taken != head);
         match row {
-            None if wish.review == self.args.no_review => {
+            None if wish.review != self.review => {
                 added::forget(self.context, &self.frozen.pipeline.name, unit)?;
+                self.wishes.retain(|other| other.unit != *unit);
                 Ok(None)
             }
             Some(row) if row.state == UnitState::Landed && moved(row) => Ok(None),
             Some(row) if row.state == UnitState::Landed => {
-                println(&format!("`{branch}` has landed, as `{unit}`: nothing to do."));
-                Ok(Some(Exit::Done))
+                self.told
+                    .push(format!("`{branch}` has landed, as `{unit}`: nothing to do."));
+                Ok(Some(false))
             }
             Some(row) if row.state == UnitState::Cancelled => Ok(None),
             Some(row) if row.reason.is_some() => {
@@ -160,23 +174,23 @@ impl Here<'_> {
                 )))
             }
             Some(_) | None => {
-                println(&format!("`{branch}` is in line already, as `{unit}`."));
-                Ok(Some(self.tell_next()))
+                self.told
+                    .push(format!("`{branch}` is in line already, as `{unit}`."));
+                Ok(Some(true))
             }
         }
     }
 
-    fn write(&self, head: &Oid, wishes: &[Wish]) -> Result<Exit, Failure> {
-        let branch = &self.args.branch;
+    fn write(&mut self, branch: &str, head: &Oid) -> Result<bool, Failure> {
         if self.is_on_target(head)? {
-            println(&format!(
+            self.told.push(format!(
                 "Everything `{branch}` brings is on `{}` already: nothing to do.",
                 self.target
             ));
-            return Ok(Exit::Done);
+            return Ok(false);
         }
         let pipeline = &self.frozen.pipeline;
-        let review = !self.args.no_review;
+        let review = self.review;
         if review && !pipeline.tiers.contains_key(&pipeline.default_tier) {
             let message = format!(
                 "tier `{}` asks for agents that the file does not have",
@@ -186,23 +200,18 @@ impl Here<'_> {
                 "name another tier under `defaults`, or bring it straight to verification: `--no-review`",
             ));
         }
-        let unit = self.free_id(wishes);
         let how = if review {
             format!("through tier {}", pipeline.default_tier)
         } else {
             "straight to verification".to_owned()
         };
-        let told = format!("`{branch}` at {} goes {how}, as `{unit}`.", head.short());
-        let named = (unit, self.title(head)?);
-        added::write(
-            self.context,
-            &pipeline.name,
-            named,
-            (branch.clone(), head),
-            review,
-        )?;
-        println(&told);
-        Ok(self.tell_next())
+        let (unit, title) = (self.free_id(branch), self.title(branch, head)?);
+        self.told
+            .push(format!("`{branch}` at {} goes {how}, as `{unit}`.", head.short()));
+        let wish = Wish::after(&self.wishes, unit, title, branch, review);
+        self.wishes.push(wish.clone());
+        self.new.push((wish, head.clone()));
+        Ok(true)
     }
 
     /// What could never land is refused here, where a person can do something about it.
@@ -225,18 +234,18 @@ impl Here<'_> {
     }
 
     /// The title of the branch's last commit.
-    fn title(&self, head: &Oid) -> Result<String, Failure> {
+    fn title(&self, branch: &str, head: &Oid) -> Result<String, Failure> {
         let text = self.context.repository.read_record(head)?;
         let title = text.lines().next().unwrap_or_default().trim();
         Ok(if title.is_empty() {
-            self.args.branch.clone()
+            branch.to_owned()
         } else {
             title.to_owned()
         })
     }
 
     /// An id like the branch's name that no unit of the file, of its latest run or of a wish has.
-    fn free_id(&self, wishes: &[Wish]) -> UnitId {
+    fn free_id(&self, branch: &str) -> UnitId {
         let of_latest = self
             .latest
             .iter()
@@ -246,26 +255,13 @@ impl Here<'_> {
             .iter()
             .chain(of_latest)
             .map(|unit| &unit.id)
-            .chain(wishes.iter().map(|wish| &wish.unit))
+            .chain(self.wishes.iter().map(|wish| &wish.unit))
             .collect();
-        let slug = slug(&self.args.branch);
+        let slug = slug(branch);
         let ids = std::iter::once(slug.clone()).chain((2..).map(|number| format!("{slug}-{number}")));
         ids.filter_map(|id| id.parse().ok())
             .find(|id| !taken.contains(id))
             .expect("there is always another number")
-    }
-
-    fn file(&self) -> String {
-        self.path.display().to_string()
-    }
-
-    /// The command that carries it out.
-    fn tell_next(&self) -> Exit {
-        println(&format!(
-            "Next: pipeline run {}",
-            shell_words::quote(&self.file())
-        ));
-        Exit::Done
     }
 }
 

@@ -224,7 +224,8 @@ impl State {
                 .max()
                 .copied()
                 .unwrap_or(0);
-            longest.insert(&stage.name, before + u32::from(!self.settled(stage)));
+            let is_left = self.plan.unit.performs(stage.kind) && !self.settled(stage);
+            longest.insert(&stage.name, before + u32::from(is_left));
         }
         longest.values().max().copied().unwrap_or(0)
     }
