@@ -15,6 +15,7 @@ mod exclusive;
 mod fetch;
 mod follow;
 mod generated;
+mod history;
 mod kills;
 mod land_branch;
 mod landing;
