@@ -252,7 +252,7 @@ impl Making {
 fn first_file(number: u64) -> File {
     File {
         path: format!("src/part{}/file{number}.txt", number % 7),
-        is_program: number % 11 == 0,
+        is_program: number.is_multiple_of(11),
         lines: (0..LINES)
             .map(|line| format!("file {number}, line {line}"))
             .collect(),
