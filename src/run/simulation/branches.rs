@@ -86,7 +86,21 @@ impl Driver {
         branch.is_some_and(|branch| branch.review)
     }
 
-    /// Somebody pushes to a branch, or takes it away.
+    /// Somebody brings a branch to the target themselves.
+    fn merge_by_hand(&mut self, head: &Oid) {
+        let Some(tip) = self.git.target.clone() else {
+            return;
+        };
+        let base = self.git.merge_base(&tip, head).expect("all grew from one root");
+        let strategy = self.setting.pipeline.queue.strategy;
+        if let Integration::Built { commit, .. } = self.git.integrate(&tip, head, &base, strategy) {
+            self.see("others landed a branch");
+            let files = self.git.files(&commit).clone();
+            self.move_target(&files, std::slice::from_ref(&tip));
+        }
+    }
+
+    /// Somebody pushes to a branch, lands it, or takes it away.
     pub(super) fn touch_branch(&mut self) {
         let units = self.units_with_branch();
         if units.is_empty() {
@@ -98,6 +112,7 @@ impl Driver {
                 self.see("a branch was taken away");
                 self.git.branches.remove(&unit);
             }
+            Some(head) if self.dice.chance(40) => self.merge_by_hand(&head),
             Some(head) => {
                 self.see("others pushed to a branch");
                 let more = self.write(number_of(&unit), &head, &head);

@@ -79,7 +79,7 @@ impl Driver {
         }
     }
 
-    fn move_target(&mut self, files: &Tree, parents: &[Oid]) {
+    pub(super) fn move_target(&mut self, files: &Tree, parents: &[Oid]) {
         let second = i64::from(self.dice.roll(1 << 20));
         let by = OTHERS;
         let commit = self.git.commit(parents, files, Stamp { by, second });
