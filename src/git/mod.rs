@@ -46,7 +46,7 @@ pub use inspect::WithTrailers;
 pub use integrate::{ConflictGraph, IntegrateUnit, Integration};
 pub use invoke::UserEnvironment;
 pub use land::{Moved, TargetLock};
-pub use preserve::{Preservation, Preserved};
+pub use preserve::{Preservation, Preserved, Resolved, Undone};
 pub use private::View;
 pub use record::RecordText;
 pub use repository::{Identity, Repository};
@@ -239,5 +239,7 @@ mod tests_preserve;
 mod tests_repository;
 #[cfg(test)]
 mod tests_snapshot;
+#[cfg(test)]
+mod tests_undone;
 #[cfg(test)]
 mod tests_worktree;

@@ -284,7 +284,7 @@ impl<'a> Worktree<'a> {
         None
     }
 
-    fn merge(&self, history: &History, how: &[&str], seed: u64) -> Outcome {
+    pub(super) fn merge(&self, history: &History, how: &[&str], seed: u64) -> Outcome {
         self.start(&history.target);
         let args: Vec<&str> = ["merge", "-q"]
             .iter()

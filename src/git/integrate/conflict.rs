@@ -97,12 +97,7 @@ impl Repository {
         let mut conflicts = Vec::with_capacity(paths.len());
         for (path, kind) in paths {
             let hunks = self.hunks(tree, &path)?;
-            let call = self
-                .neutral()?
-                .args(["rev-list", "-1", "--first-parent", "--end-of-options"])
-                .arg(format!("{fork}..{base}"))
-                .args(["--", &path]);
-            let landed_as = self.invoker().line(&call)?;
+            let landed_as = self.last_on(fork, base, &path)?;
             conflicts.push(Conflict {
                 hunks,
                 kind: if kind.is_empty() {
@@ -111,15 +106,26 @@ impl Repository {
                     kind
                 },
                 landed_by: None,
-                landed_as: if landed_as.is_empty() {
-                    None
-                } else {
-                    Some(landed_as.parse()?)
-                },
+                landed_as,
                 path,
             });
         }
         Ok(Integration::Obstacle(Obstacle::Conflict { conflicts }))
+    }
+
+    /// The last commit of `base` since `fork`, along first parents, that changed a path.
+    pub(in super::super) fn last_on(&self, fork: &Oid, base: &Oid, path: &str) -> Result<Option<Oid>> {
+        let call = self
+            .neutral()?
+            .args(["rev-list", "-1", "--first-parent", "--end-of-options"])
+            .arg(format!("{fork}..{base}"))
+            .args(["--", path]);
+        let commit = self.invoker().line(&call)?;
+        Ok(if commit.is_empty() {
+            None
+        } else {
+            Some(commit.parse()?)
+        })
     }
 
     /// The hunks with markers that the merge left at `path`; empty where it left none.

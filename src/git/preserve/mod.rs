@@ -25,6 +25,9 @@
 //! taken some of its commits and gone on from there holds their hunks without having them in its tree.
 
 mod lines;
+mod undone;
+
+pub use undone::{Resolved, Undone};
 
 use std::collections::{BTreeMap, BTreeSet};
 
