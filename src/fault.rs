@@ -10,6 +10,7 @@
 //! | `kill@journal.append:2` | SIGKILL at the second time of that point |
 //! | `cut@37`, `cut@journal.append:2` | the same as a power failure may leave it: what was written and not synced is gone |
 //! | `enospc@journal.append:1`, `eio@…`, `erofs@…` | the point answers with that error, once |
+//! | `panic@git.merge-tree:2` | the point panics, as a bug there would |
 //! | `trace@FILE` | appends the name of each point that is reached, and which fault came where |
 //!
 //! Points are counted in one process, whichever of its threads reaches them. A supervisor is a process of its own: who
@@ -17,7 +18,7 @@
 //! before the supervisor is there, and an error is carried out where it belongs, in the supervisor.
 //!
 //! **Architecture Invariant:** no decision depends on this module; it answers `Ok(())` or with an error that the disk could
-//! have given.
+//! have given, or panics as a bug would.
 
 #[cfg(debug_assertions)]
 pub use armed::{VARIABLE, arm, hand_over, point, synced, torn, written};
@@ -72,6 +73,8 @@ mod armed {
         /// A kill after which what was not synced is gone.
         Cut,
         Fail(Errno),
+        /// A bug of ours.
+        Panic,
     }
 
     /// Where it comes: at the `time`-th hit of `name`, or of any point.
@@ -121,6 +124,7 @@ mod armed {
         let what = match what {
             "kill" => What::Kill,
             "cut" => What::Cut,
+            "panic" => What::Panic,
             "enospc" => What::Fail(Errno::NOSPC),
             "eio" => What::Fail(Errno::IO),
             "erofs" => What::Fail(Errno::ROFS),
@@ -161,6 +165,10 @@ mod armed {
             What::Fail(errno) => Err(errno.into()),
             What::Kill => die(),
             What::Cut => plan.cut(),
+            What::Panic => {
+                drop(plan);
+                panic!("a fault at {name}")
+            }
         }
     }
 
@@ -191,6 +199,7 @@ mod armed {
                 match fault.what {
                     What::Kill => die(),
                     What::Cut => plan.cut(),
+                    What::Panic => panic!("a fault at {name}"),
                     What::Fail(_) => words.push(format!("{}@{name}:1", fault.word.split('@').next()?)),
                 }
             }

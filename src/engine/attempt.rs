@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::dispatch::{Done, blocking};
 use super::landing::OnTarget;
+use super::panics::panic_of;
 use super::{Engine, EngineError, Tools, interpret};
 use crate::agent::redact::Redactor;
 use crate::agent::{
@@ -148,10 +149,18 @@ impl Attempt {
     }
 
     /// Makes the attempt and says what came of it.
-    pub(super) async fn perform(self, stop: watch::Receiver<Stop>, activity: mpsc::Sender<Activity>) -> Done {
-        let attempt = Arc::new(self);
-        let came = attempt.prepare_and_launch(stop, activity).await;
-        attempt.done(came).await
+    pub(super) async fn perform(
+        self: Arc<Self>,
+        stop: watch::Receiver<Stop>,
+        activity: mpsc::Sender<Activity>,
+    ) -> Done {
+        let came = self.prepare_and_launch(stop, activity).await;
+        self.done(came).await
+    }
+
+    /// What it came to when our own part of it panicked.
+    pub(super) fn panicked(&self, message: String) -> Done {
+        self.concluded(Conclusion::bare(Outcome::Panicked, message), None, 0, Vec::new())
     }
 
     /// What the attempt came to under an engine that died; `None` when it is to be made again.
@@ -163,11 +172,15 @@ impl Attempt {
 
     /// The event that says what came of it.
     async fn done(self: &Arc<Self>, came: Result<(AttemptReturn, Option<String>), EngineError>) -> Done {
-        let key = self.key();
         let mut notes = Vec::new();
         let (conclusion, packet, duration_ms) = match came {
             Ok((returned, packet)) => {
-                notes.extend(returned.notes.iter().map(|note| format!("{key}: {note}")));
+                notes.extend(
+                    returned
+                        .notes
+                        .iter()
+                        .map(|note| format!("{}: {note}", self.key())),
+                );
                 let duration_ms = returned.duration_ms;
                 let interpreter = Arc::clone(self);
                 let conclusion = blocking(move || interpret::conclude(&interpreter, &returned)).await;
@@ -180,7 +193,20 @@ impl Attempt {
         };
         // What fails on our side of an attempt is told as its outcome: the unit retries, and is evicted in the
         // end with this very text.
-        let conclusion = conclusion.unwrap_or_else(|error| Conclusion::of_machine(error.to_string()));
+        let conclusion = conclusion.unwrap_or_else(|error| match panic_of(error) {
+            Ok(message) => Conclusion::bare(Outcome::Panicked, message),
+            Err(error) => Conclusion::of_machine(error.to_string()),
+        });
+        self.concluded(conclusion, packet, duration_ms, notes)
+    }
+
+    fn concluded(
+        &self,
+        conclusion: Conclusion,
+        packet: Option<String>,
+        duration_ms: u64,
+        notes: Vec<String>,
+    ) -> Done {
         let redactor = Redactor::new(self.tools.pass_env.values());
         let what = UnitEvent::AttemptEnded {
             fence: self.fence,
@@ -195,7 +221,8 @@ impl Attempt {
         };
         Done {
             fence: self.fence,
-            place: Some(key),
+            place: Some(self.key()),
+            panicked: None,
             notes,
             event: Event::Unit(UnitScoped {
                 unit: self.unit.clone(),

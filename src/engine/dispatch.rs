@@ -1,14 +1,16 @@
 //! The dispatcher: receive, decide, write down, act.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::panics::caught;
 use super::{Engine, EngineError, attempt, verify};
 use crate::event::{
-    CheckOutcome, Event, Evidence, Outcome, QueueEvent, RunEvent, StopCause, UnitEvent, UnitScoped,
-    VerifyPurpose,
+    CheckOutcome, Event, Evidence, Outcome, QueueEvent, QueueStep, RunEvent, StopCause, UnitEvent,
+    UnitScoped, VerifyPurpose,
 };
 use crate::id::{AttemptKey, Oid, UnitId};
 use crate::port::{Stop, disk_remedy};
@@ -30,6 +32,8 @@ pub(super) struct Done {
     pub(super) notes: Vec<String>,
     /// What to record.
     pub(super) event: Event,
+    /// What a verification's panic said, with the units it was about.
+    pub(super) panicked: Option<(Verification, String)>,
 }
 
 impl Engine {
@@ -108,6 +112,9 @@ impl Engine {
         );
         let refusal = refusal_of_disk(&done.event);
         self.record(&[done.event])?;
+        if let Some((verification, message)) = done.panicked {
+            self.verification_panicked(verification, &message)?;
+        }
         done.notes.iter().for_each(|note| self.observer.note(note));
         self.discard(done.place);
         if let Some(refusal) = &refusal {
@@ -117,6 +124,26 @@ impl Engine {
             self.stopping = Some(self.stopping.unwrap_or(StopCause::Environment));
         }
         Ok(())
+    }
+
+    /// A verification of the target is about the first in line: it is asked because of its failure.
+    fn verification_panicked(
+        &mut self,
+        verification: Verification,
+        message: &str,
+    ) -> Result<(), EngineError> {
+        let mut units = verification.units;
+        if units.is_empty() {
+            units.extend(
+                self.state
+                    .queue()
+                    .entries()
+                    .into_iter()
+                    .next()
+                    .map(|entry| entry.unit),
+            );
+        }
+        self.record_panic(&units, Some(verification.commit), QueueStep::Verify, message)
     }
 
     /// Removes the place of an attempt whose outcome is recorded, beside everything else.
@@ -160,7 +187,9 @@ impl Engine {
                     }
                     Effect::Land(verified) => {
                         took_time = true;
-                        self.land(&verified).await?;
+                        if let Err(error) = self.land(&verified).await {
+                            self.land_panicked(&verified, error).await?;
+                        }
                     }
                     Effect::Reuse {
                         commit,
@@ -272,11 +301,15 @@ impl Engine {
                 commit: start.commit.clone(),
             },
         })])?;
-        let attempt = attempt::Attempt::new(self, unit, start, fence);
+        let attempt = Arc::new(attempt::Attempt::new(self, unit, start, fence));
         let stop = self.stop_of(fence);
         let activity = self.activity.clone();
-        self.tasks
-            .spawn(async move { attempt.perform(stop, activity).await });
+        self.tasks.spawn(async move {
+            match caught(Arc::clone(&attempt).perform(stop, activity)).await {
+                Ok(done) => done,
+                Err(message) => attempt.panicked(message),
+            }
+        });
         Ok(())
     }
 
@@ -305,13 +338,21 @@ impl Engine {
             fence,
         })])?;
         let job = verify::Job::new(self, verification, fence);
+        let verification = verification.clone();
         let stop = self.stop_of(fence);
         let activity = self.activity.clone();
         self.tasks.spawn(async move {
-            let evidence = free_of_charge_on_a_bad_disk(job.perform(stop, activity).await);
+            let broken_off = job.broken_off();
+            let key = job.order().key;
+            // Checks remove their place themselves, if they come to it.
+            let (evidence, panicked, place) = match caught(job.perform(stop, activity)).await {
+                Ok(evidence) => (free_of_charge_on_a_bad_disk(evidence), None, None),
+                Err(message) => (broken_off, Some((verification, message)), Some(key)),
+            };
             Done {
+                panicked,
                 fence,
-                place: None,
+                place,
                 notes: Vec::new(),
                 event: Event::Queue(QueueEvent::VerifyEnded {
                     fence,

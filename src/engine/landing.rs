@@ -10,8 +10,9 @@
 use std::path::PathBuf;
 
 use super::dispatch::blocking;
+use super::panics::panic_of;
 use super::{Engine, EngineError, Tools};
-use crate::event::{Candidate, CandidateUnit, Conflict, Event, LandRefusal, Obstacle, QueueEvent};
+use crate::event::{Candidate, CandidateUnit, Conflict, Event, LandRefusal, Obstacle, QueueEvent, QueueStep};
 use crate::git::{Integration, Moved, Preservation, Preserved};
 use crate::id::{Oid, UnitId};
 use crate::queue::{IntegrateUnit, VerifiedCandidate, not_preserved};
@@ -39,7 +40,14 @@ impl Engine {
                 head: unit.head.clone(),
                 base: unit.base.clone(),
             };
-            let integration = blocking(move || build(&tools, &target, &range, strategy, &message)).await??;
+            let done = blocking(move || build(&tools, &target, &range, strategy, &message)).await;
+            let integration = match done {
+                Ok(integration) => integration?,
+                Err(error) => {
+                    let message = panic_of(error.into())?;
+                    return self.record_panic(&[unit.unit], None, QueueStep::Integrate, &message);
+                }
+            };
             match integration {
                 Integration::Built {
                     commit,

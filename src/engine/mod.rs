@@ -12,6 +12,7 @@ mod dispatch;
 mod intake;
 mod interpret;
 mod landing;
+mod panics;
 pub mod rebuild;
 mod records;
 mod recovery;

@@ -37,8 +37,10 @@ impl Engine {
             });
             self.record(&interruptions)?;
         }
-        if let Some(pending) = self.state.queue().pending_landing().cloned() {
-            self.recover_landing(&pending).await?;
+        if let Some(pending) = self.state.queue().pending_landing().cloned()
+            && let Err(error) = self.recover_landing(&pending).await
+        {
+            self.land_panicked(&pending.verified, error).await?;
         }
         if let Some(landed) = self.state.queue().unfollowed().cloned() {
             let checkout = PathBuf::from(&landed.checkout);
@@ -252,6 +254,7 @@ fn rows_of_event(event: &Event) -> Vec<Row> {
             | QueueEvent::EntryCharged { .. }
             | QueueEvent::FlakeSeen { .. }
             | QueueEvent::BatchSplit { .. }
+            | QueueEvent::StepPanicked { .. }
             | QueueEvent::TargetMoved { .. }
             | QueueEvent::BaseRed { .. }
             | QueueEvent::QueuePaused

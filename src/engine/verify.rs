@@ -125,6 +125,20 @@ impl Job {
         }
     }
 
+    /// What is said when the checks could not be run to their end: nothing, and it is asked again.
+    pub(super) fn broken_off(&self) -> Evidence {
+        let returned = AttemptReturn {
+            ended: Ended::Stopped,
+            ..AttemptReturn::unbegun(std::path::PathBuf::new())
+        };
+        Evidence {
+            tree: self.subject.clone(),
+            checks: hash_json(&self.checks),
+            environment: self.environment.clone(),
+            results: results(&self.checks, returned),
+        }
+    }
+
     /// Runs the checks and says what they said. Checks that were cut off are repeated, so their place goes at once.
     pub(super) async fn perform(
         self,

@@ -134,6 +134,17 @@ pub enum QueueEvent {
         /// Its units, in order.
         units: Vec<UnitId>,
     },
+    /// A step of ours panicked: a bug. Nobody is charged; once it is done again, twice the entry is taken out.
+    StepPanicked {
+        /// Whom it was about, each in line; a candidate of several is taken apart.
+        units: Vec<UnitId>,
+        /// Their candidate, if there was one.
+        commit: Option<Oid>,
+        /// What was being done.
+        step: QueueStep,
+        /// What the panic said.
+        message: String,
+    },
     /// A unit left the queue for another fix stage.
     SentBack {
         /// The unit.
@@ -290,6 +301,29 @@ pub struct Conflict {
     pub landed_by: Option<UnitId>,
     /// The commit on the target that last touched the path since the unit's old base.
     pub landed_as: Option<Oid>,
+}
+
+/// What the queue does with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueueStep {
+    /// Putting it onto a base.
+    Integrate,
+    /// Running the checks on its candidate, or on the target because of it.
+    Verify,
+    /// Moving the target to its candidate.
+    Land,
+}
+
+impl QueueStep {
+    /// As the beginning of a sentence.
+    pub fn doing(self) -> &'static str {
+        match self {
+            Self::Integrate => "While this unit was put onto its base,",
+            Self::Verify => "While this unit's candidate was verified,",
+            Self::Land => "While this unit was landed,",
+        }
+    }
 }
 
 /// Why a commit is verified.

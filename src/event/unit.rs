@@ -212,6 +212,8 @@ pub enum Outcome {
     Crashed,
     /// The engine died or a person cancelled; costs nothing.
     Interrupted,
+    /// The engine's own part of it panicked: a bug. Costs nothing the first time; the second evicts.
+    Panicked,
 }
 
 /// What an attempt returned.

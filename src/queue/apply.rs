@@ -66,6 +66,12 @@ impl State {
             QueueEvent::EntryCharged { unit, charge, reason } => self.entry_charged(unit, *charge, *reason),
             QueueEvent::FlakeSeen { unit, check } => self.flake_seen(unit, check),
             QueueEvent::BatchSplit { commit, .. } => self.batch_split(commit),
+            QueueEvent::StepPanicked {
+                units,
+                commit,
+                step,
+                message,
+            } => self.step_panicked(units, commit.as_ref(), *step, message),
             QueueEvent::SentBack { unit, .. } => self.leave("sent_back", unit, true),
             QueueEvent::EntryLeft { unit, end } => match end {
                 EntryEnd::AlreadyLanded | EntryEnd::Evicted { .. } | EntryEnd::Cancelled => {
@@ -144,6 +150,7 @@ impl State {
                 part: None,
                 refused: None,
                 hold: None,
+                panics: None,
             },
         );
         Ok(())

@@ -133,6 +133,20 @@ impl State {
         }
     }
 
+    /// Takes a batch apart for good: each of its units is verified alone from now on.
+    pub(super) fn take_apart(&mut self, place: usize) {
+        let built = self.chain.remove(place);
+        let part = Part {
+            batch: self.step,
+            units_max: 1,
+        };
+        for member in &built.candidate.units {
+            if let Some(entry) = self.entry_of_mut(&member.unit) {
+                entry.part = Some(part);
+            }
+        }
+    }
+
     /// What is known of a candidate from a batch that ended in the same commit.
     pub(super) fn known_of(&self, candidate: &Candidate) -> Vec<Trial> {
         let is_rest = |built: &&Built| {

@@ -120,7 +120,7 @@ impl State {
         Ok(())
     }
 
-    fn place_in_chain(&self, commit: &Oid) -> Option<usize> {
+    pub(super) fn place_in_chain(&self, commit: &Oid) -> Option<usize> {
         let mut chain = self.chain.iter();
         chain.position(|built| built.candidate.commit == *commit)
     }

@@ -140,11 +140,15 @@ impl State {
                 Some(_) | None => Vec::new(),
             };
         }
-        // 4. Who cannot be put onto the target itself leaves.
+        // 4. Who makes us panic leaves.
+        if let Some(end) = self.end_by_quarantine() {
+            return record(end);
+        }
+        // 5. Who cannot be put onto the target itself leaves.
         if let Some(end) = self.end_by_obstacle(tip) {
             return record(end);
         }
-        // 5. Candidates that count are served, the first one first: slots go to those further ahead.
+        // 6. Candidates that count are served, the first one first: slots go to those further ahead.
         let slots = facts.slots_free as usize;
         let mut runs: Vec<Effect> = Vec::new();
         for (place, built) in self.chain.iter().enumerate() {
@@ -166,7 +170,7 @@ impl State {
                     .collect::<Vec<_>>(),
             );
         }
-        // 6. The chain grows where the window and the slots allow it.
+        // 7. The chain grows where the window and the slots allow it.
         if self.has_room(slots, runs.len()) {
             let grown = self.grow(facts, tip);
             if !grown.is_empty() {

@@ -11,6 +11,7 @@
 //! | who is next | [`order::Rank`], one numbered comparator |
 //! | which candidates count, how many side by side | `window.rs`: a chain, each built on the one before |
 //! | how many units in one, and how a bad one is found | `batch.rs`: neighbours in line; halves of what failed |
+//! | what if a step of ours panics | `quarantine.rs`: once it is done again, twice the entry leaves |
 //! | what if it cannot be put there | `obstacle.rs`: on the target it ends the entry, on units ahead it waits |
 //! | what is to be done now | [`State::decide`] in `decide.rs`, a list of rules from top to bottom |
 //! | what people may say | `people.rs`: pause, freeze, let a unit go first |
@@ -87,6 +88,7 @@ pub mod order;
 mod people;
 mod places;
 mod proof;
+mod quarantine;
 mod state;
 mod table;
 mod verdict;

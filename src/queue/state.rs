@@ -8,6 +8,7 @@ use crate::id::{Oid, UnitId};
 use super::batch::{Batch, Part};
 use super::order::Rank;
 use super::proof::{PendingLanding, VerifiedCandidate};
+use super::quarantine::Panics;
 use super::verdict::{Standing, Trial, standing};
 use super::window::Window;
 use super::{Facts, Settings, Tip};
@@ -64,6 +65,7 @@ pub(super) struct Entry {
     /// A refused landing that is not turned into a hold yet.
     pub(super) refused: Option<Hold>,
     pub(super) hold: Option<Hold>,
+    pub(super) panics: Option<Panics>,
 }
 
 /// What a unit met where it was to be put.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::event::{
     Candidate, CandidateUnit, CheckOutcome, CheckResult, EntryEnd, Evidence, Head, Hold, LandRefusal,
-    LandedUnit, Obstacle, QueueEvent, Reason, VerifyPurpose,
+    LandedUnit, Obstacle, QueueEvent, QueueStep, Reason, VerifyPurpose,
 };
 use crate::id::{Oid, UnitId};
 use crate::spec::Strategy;
@@ -134,6 +134,15 @@ fn line_rows() -> Vec<(&'static str, QueueEvent)> {
             },
         ),
         ("entry_released", QueueEvent::EntryReleased { unit: unit() }),
+        (
+            "step_panicked",
+            QueueEvent::StepPanicked {
+                units: vec![unit()],
+                commit: None,
+                step: QueueStep::Integrate,
+                message: "a bug".to_owned(),
+            },
+        ),
         (
             "sent_back",
             QueueEvent::SentBack {

@@ -385,6 +385,18 @@ impl Lines<'_> {
                 let text = one_line(&text, TEXT_CHARS_MAX);
                 Some(self.compose(Tone::Attention, self.mark(Tone::Attention), None, "queue", &text))
             }
+            QueueEvent::StepPanicked {
+                units, step, message, ..
+            } => {
+                let names: Vec<&str> = units.iter().map(UnitId::as_str).collect();
+                let text = format!(
+                    "{} it panicked, which is a bug: {message}; it is done again ({})",
+                    step.doing(),
+                    names.join(", ")
+                );
+                let text = one_line(&text, TEXT_CHARS_MAX);
+                Some(self.compose(Tone::Bad, self.mark(Tone::Bad), None, "queue", &text))
+            }
             QueueEvent::FlakeSeen { unit, check } => {
                 let text = format!(
                     "{} failed, then passed on the same tree",

@@ -592,6 +592,7 @@ fn news_for_units(event: &QueueEvent) -> Vec<(&UnitId, unit::QueueNews)> {
         | QueueEvent::EntryCharged { .. }
         | QueueEvent::FlakeSeen { .. }
         | QueueEvent::BatchSplit { .. }
+        | QueueEvent::StepPanicked { .. }
         | QueueEvent::TargetMoved { .. }
         | QueueEvent::BaseRed { .. }
         | QueueEvent::QueuePaused

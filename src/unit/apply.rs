@@ -239,6 +239,9 @@ impl State {
             let soonest = at.checked_add(RATE_LIMIT_PAUSE_MIN).unwrap_or(at);
             self.hold_until(&flight.job, reset.max(soonest));
         }
+        if outcome == Outcome::Panicked {
+            self.panics.push(detail.unwrap_or("(no message)").to_owned());
+        }
         let Some((cause, word)) = charged_outcome(outcome, &flight.job, detail) else {
             return;
         };
@@ -336,6 +339,7 @@ impl State {
         self.sent_back = None;
         self.gate_hits.clear();
         self.tries.clear();
+        self.panics.clear();
         self.previous = self.eviction.take();
     }
 }

@@ -14,6 +14,9 @@ use super::shape::Checked;
 /// set-up failures evict as `setup_failed` instead of `attempts_exhausted` or `infra_exhausted`.
 pub const SETUP_FAILED_PREFIX: &str = "set-up failed: ";
 
+/// Panics of ours after which a unit is handed to a person.
+const PANICS_MAX: usize = 2;
+
 /// Failures told to the next try.
 const FAILURES_TOLD: usize = 3;
 
@@ -135,6 +138,11 @@ impl State {
 
     /// The eviction that follows from a job having used up its attempts, if one has.
     pub(super) fn exhausted(&self) -> Option<(Reason, String)> {
+        if let Some(message) = self.panics.last().filter(|_| self.panics.len() >= PANICS_MAX) {
+            let count = self.panics.len();
+            let sentence = format!("Work on this unit panicked {count} times, the last time with: {message}");
+            return Some((Reason::Internal, sentence));
+        }
         self.tries
             .iter()
             .filter(|(job, tries)| tries.charged.len() >= self.attempts_max(job) && self.is_open_job(job))
@@ -239,7 +247,9 @@ pub(super) fn charged_outcome(
     detail: Option<&str>,
 ) -> Option<(Cause, &'static str)> {
     let (cause, word) = match outcome {
-        Outcome::Interrupted | Outcome::RateLimited { .. } | Outcome::Auth => return None,
+        Outcome::Interrupted | Outcome::Panicked | Outcome::RateLimited { .. } | Outcome::Auth => {
+            return None;
+        }
         Outcome::NoChange => (Cause::NoChange, "the author changed nothing"),
         // An ok without its output is as good as no answer.
         Outcome::Ok | Outcome::SchemaMissing => {

@@ -153,6 +153,8 @@ pub struct State {
     /// Signatures of failed checks, oldest first; a pass empties it.
     signatures: Vec<String>,
     tries: BTreeMap<Job, Tries>,
+    /// What panics of ours in its attempts said; a person who takes over empties it.
+    panics: Vec<String>,
     flight: BTreeMap<u64, InFlight>,
     /// Attempts that no longer matter; what they cost still counts.
     abandoned: BTreeSet<u64>,
@@ -230,6 +232,7 @@ impl State {
             sent_back: None,
             signatures: Vec::new(),
             tries: BTreeMap::new(),
+            panics: Vec::new(),
             flight: BTreeMap::new(),
             abandoned: BTreeSet::new(),
             numbered: BTreeMap::new(),

@@ -123,5 +123,6 @@ pub fn outcome_word(outcome: Outcome) -> &'static str {
         Outcome::Auth => "auth",
         Outcome::Crashed => "crashed",
         Outcome::Interrupted => "interrupted",
+        Outcome::Panicked => "panicked",
     }
 }

@@ -80,6 +80,7 @@ impl View {
             | QueueEvent::EntryHeld { .. }
             | QueueEvent::EntryReleased { .. }
             | QueueEvent::BatchSplit { .. }
+            | QueueEvent::StepPanicked { .. }
             | QueueEvent::TargetMoved { .. }
             | QueueEvent::BaseRed { .. }
             | QueueEvent::QueueFrozen { .. }

@@ -420,7 +420,7 @@ fn state_after(outcome: Outcome, output: Option<&Output>) -> StageState {
             Some(Output::Checks { evidence }) if !evidence.passed() => StageState::Failed,
             _ => StageState::Done,
         },
-        Outcome::Interrupted => StageState::Pending,
+        Outcome::Interrupted | Outcome::Panicked => StageState::Pending,
         Outcome::Failed
         | Outcome::Contradicted
         | Outcome::NoChange

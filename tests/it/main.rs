@@ -23,6 +23,7 @@ mod matrix;
 mod people;
 mod preserve;
 mod process;
+mod quarantine;
 mod queue_add;
 mod queue_verbs;
 mod rebuild;

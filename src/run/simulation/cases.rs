@@ -238,7 +238,9 @@ impl Case {
     /// Takes an outcome in; `true` when the piece of work is done for good.
     fn take(&mut self, outcome: Outcome, output: Option<&Output>, head: Option<&Oid>) -> bool {
         let done = match (outcome, output) {
-            (Outcome::Interrupted | Outcome::RateLimited { .. } | Outcome::Auth, _) => return false,
+            (Outcome::Interrupted | Outcome::Panicked | Outcome::RateLimited { .. } | Outcome::Auth, _) => {
+                return false;
+            }
             (Outcome::Ok, Some(Output::Checks { evidence })) => {
                 let failure = evidence.first_failure().map(|row| row.outcome);
                 let failed = matches!(failure, Some(CheckOutcome::Failed | CheckOutcome::TimedOut));

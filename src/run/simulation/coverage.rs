@@ -190,6 +190,7 @@ fn outcome_word(outcome: Outcome) -> &'static str {
         Outcome::Auth => "auth",
         Outcome::Crashed => "crashed",
         Outcome::Interrupted => "interrupted",
+        Outcome::Panicked => "panicked",
     }
 }
 
@@ -265,6 +266,7 @@ fn queue_word(event: &QueueEvent) -> String {
         QueueEvent::QueueThawed => "queue_thawed",
         QueueEvent::EntryRaised { .. } => "entry_raised",
         QueueEvent::QueueStalled { .. } => "queue_stalled",
+        QueueEvent::StepPanicked { .. } => "step_panicked",
     };
     word.to_owned()
 }
