@@ -1,6 +1,7 @@
 //! Given: a queue, units with their authors, the queue's check, and a repository.
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -41,14 +42,16 @@ for name in BAD; do if [ -e "$name.txt" ]; then echo "$name is bad"; exit 1; fi;
 GATE
 "#;
 
-/// A git that lets somebody come between: `BEFORE` and `AFTER` are done once, around the first command with that argument.
+/// A git that lets somebody come between when the target is moved.
 const GIT: &str = r#"#!/bin/sh
 PATH='SEARCH'
-until_dead() { while [ -d /proc/$PPID ]; do sleep 0.01; done; }
-case " $* " in *' ARGUMENT '*)
-    if [ "$(ls STAGE | grep -c '^met\.')" -lt TIMES ]; then
-        touch "STAGE/met.$$"
-        ( cd REPO; BEFORE ) > /dev/null 2>&1
+until_file() { until [ -e "STAGE/$1" ]; do sleep 0.01; done; }
+dies_with_the_engine() { touch STAGE/there; while [ -d /proc/$PPID ]; do sleep 0.01; done; exit 1; }
+case " $* " in *' --create-reflog '*)
+    echo >> STAGE/swaps
+    time=$(wc -l < STAGE/swaps)
+    if [ "$time" -ge FIRST ] && [ "$time" -le LAST ]; then
+        ( cd REPO; BEFORE ) > /dev/null 2>&1 || exit 1
         git "$@"
         code=$?
         ( cd REPO; AFTER ) > /dev/null 2>&1
@@ -75,10 +78,9 @@ pub(super) struct Given {
     git: Option<Between>,
 }
 
-/// Somebody who comes between at a command of git.
+/// Somebody who comes between when the target is moved.
 struct Between {
-    argument: &'static str,
-    times: u32,
+    times: RangeInclusive<u32>,
     before: String,
     after: String,
 }
@@ -186,18 +188,18 @@ impl Given {
 
     /// Somebody does this in the checkout right before the target is moved, this many times in all.
     pub(super) fn before_the_swap(self, times: u32, script: &str) -> Self {
-        self.between("--create-reflog", times, script, "")
+        self.at_swap(1..=times, script, "")
     }
 
     /// Somebody does this in the checkout right after the target was moved, before the engine knows of it.
     pub(super) fn after_the_swap(self, script: &str) -> Self {
-        self.between("--create-reflog", 1, "", script)
+        self.at_swap(1..=1, "", script)
     }
 
-    fn between(mut self, argument: &'static str, times: u32, before: &str, after: &str) -> Self {
+    /// Somebody does these before and after the target is moved, from the first to the last of these times.
+    pub(super) fn at_swap(mut self, times: RangeInclusive<u32>, before: &str, after: &str) -> Self {
         let or_nothing = |script: &str| if script.is_empty() { ":" } else { script }.to_owned();
         self.git = Some(Between {
-            argument,
             times,
             before: or_nothing(before),
             after: or_nothing(after),
@@ -302,8 +304,8 @@ queue: {{{}}}
 impl Between {
     fn script(&self) -> String {
         GIT.replace("SEARCH", &std::env::var("PATH").unwrap())
-            .replace("ARGUMENT", self.argument)
-            .replace("TIMES", &self.times.to_string())
+            .replace("FIRST", &self.times.start().to_string())
+            .replace("LAST", &self.times.end().to_string())
             .replace("BEFORE", &self.before)
             .replace("AFTER", &self.after)
     }
