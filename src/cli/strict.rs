@@ -23,6 +23,7 @@ use crate::report::text::one_line;
 use crate::run::State;
 use crate::spec::{Strategy, Verify};
 use crate::store::{RowMap, fold};
+use crate::unit::Phase;
 use crate::workspace::{Found, Leftover};
 
 /// Something that is not as it must be.
@@ -385,6 +386,7 @@ fn trailers(run: &Sound, chain: &[WithTrailers]) -> Vec<Finding> {
                     format!("{short} landed `{unit}`, and its trailers do not name just this run and unit");
                 found.push(Finding::new("trailers_wrong", what, show(commit)));
             }
+            None if units.iter().all(|unit| was_found_landed(run, unit)) => {}
             None => {
                 let units = units.join("`, `");
                 let target = &run.target;
@@ -429,6 +431,15 @@ fn inner_commits<'a>(run: &'a Sound, chain: &'a [WithTrailers]) -> BTreeMap<&'a 
         }
     }
     inner
+}
+
+/// Whether the queue found the work of a unit on the target and so landed nothing: a person took the commit over, with its
+/// trailers.
+fn was_found_landed(run: &Sound, unit: &str) -> bool {
+    let state = unit.parse().ok().and_then(|id| run.state.unit(&id));
+    let is_landed = state.is_some_and(|state| state.phase() == Phase::Landed);
+    let mut landed = run.landings.iter().flat_map(|landing| &landing.units);
+    is_landed && !landed.any(|landed| landed.unit.as_str() == unit)
 }
 
 /// The checkouts that have a target.
