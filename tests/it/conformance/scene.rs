@@ -92,13 +92,8 @@ impl Scene {
     /// A person does this in the checkout of the target.
     pub(super) fn person(&self, script: &str) -> &Self {
         let stage = self.world.base().join("count");
-        let output = self
-            .world
-            .program("sh")
-            .args(["-euc", script])
-            .env("STAGE", stage)
-            .output()
-            .unwrap();
+        let script = script.replace("STAGE", stage.to_str().unwrap());
+        let output = self.world.program("sh").args(["-euc", &script]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{script}: {said}");
         self
