@@ -68,3 +68,36 @@ fn what_needs_an_evicted_unit_is_blocked_and_others_go_on() {
         .is('b', "blocked")
         .charged("a 100");
 }
+
+#[test]
+fn who_comes_back_mended_keeps_its_age() {
+    // `b` is older than `c` and `d`, and is sent back while `c` is verified.
+    let scene = given("window: 1")
+        .units("a")
+        .unit('b', "tier: small")
+        .units("cd")
+        .gate("! grep -qs '^work' b.txt")
+        .mends('b', "in_line d")
+        .writes('c', "has_landed a")
+        .closed()
+        .start();
+    scene
+        .verifying("a")
+        .in_line("b")
+        .pass("a")
+        .pass("ab")
+        .verifying("ac");
+    scene.until_times("enqueued", 5).open().ends(0);
+    scene.landed("a c b d").charged("b 100");
+}
+
+#[test]
+fn a_priority_that_joins_later_takes_no_run_away() {
+    let scene = given("window: 2")
+        .units("ab")
+        .unit('c', "priority: 9")
+        .closed()
+        .start();
+    scene.verifying("ab").in_line("c").open().ends(0);
+    scene.landed("a b c").verified("a ab abc");
+}

@@ -218,3 +218,41 @@ fn who_conflicts_with_one_ahead_leaves_when_that_one_lands() {
     scene.verifying("ac").open().ends(5);
     scene.landed("a c").evicted('b', "conflict_target").nobody_paid();
 }
+
+#[test]
+fn a_time_out_at_the_head_costs_those_behind_it_nothing() {
+    let hangs = "if [ -e a.txt ]; then sleep 60; fi";
+    let scene = given("window: 3")
+        .units("abc")
+        .gate(hangs)
+        .gate_keys("timeout: 600ms")
+        .run(5);
+    scene
+        .landed("b c")
+        .evicted('a', "verify_timeout")
+        .charged("a 100");
+}
+
+#[test]
+fn what_needs_another_is_not_speculated_on_it() {
+    let scene = given("window: 3")
+        .units("a")
+        .unit('b', "needs: [a]")
+        .closed()
+        .start();
+    scene.verifying("a").is('b', "waiting").open().ends(0);
+    scene.landed("a b").verified("a ab").side_by_side(1);
+}
+
+#[test]
+fn who_comes_back_mended_is_put_onto_those_that_overtook_it() {
+    let scene = given("window: 2")
+        .unit('a', "tier: small")
+        .units("b")
+        .gate("! grep -qs '^work' a.txt")
+        .run(0);
+    scene
+        .landed("b a")
+        .charged("a 100")
+        .target("a.txt", "mended work of a\n");
+}

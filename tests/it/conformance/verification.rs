@@ -281,3 +281,27 @@ fn the_check_list_is_that_of_the_start_and_not_of_the_units_tree() {
         .run(5);
     scene.landed("").evicted('a', "verify_failed").charged("a 100");
 }
+
+#[test]
+fn a_machine_that_never_can_set_up_is_given_up_on_at_two_hundred() {
+    let only_once = "! [ -e a.txt ] || mkdir STAGE/own 2> /dev/null";
+    let setup = format!("workspace: {{setup: [{{run: '{only_once}', for: [check]}}]}}");
+    let scene = given("window: 1, verify: [{name: late, run: 'true'}]")
+        .units("a")
+        .also(&setup)
+        .run(5);
+    scene
+        .landed("")
+        .evicted('a', "infra_exhausted")
+        .charged("a 200")
+        .events("entry_charged", 20);
+}
+
+#[test]
+fn what_a_check_leaves_running_ends_with_it() {
+    let leaves = "setsid sh -c 'echo $$ > STAGE/pid; sleep 600' > /dev/null 2>&1 & until [ -s STAGE/pid ]; do sleep 0.01; done";
+    let scene = given("window: 1").units("a").gate(leaves).run(0);
+    scene
+        .landed("a")
+        .person("! kill -0 $(cat STAGE/pid) 2> /dev/null");
+}
