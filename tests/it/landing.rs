@@ -259,35 +259,6 @@ fn eight_units_in_parallel_know_no_lock_errors_and_no_leak() {
 }
 
 #[test]
-fn a_target_that_moves_at_the_very_swap_is_landed_on_anew_and_nothing_is_lost() {
-    let mut world = World::new();
-    world.file("", "  api: {title: 'feat: api', prompt: do it, tier: trivial}\n");
-    world.commit("chore: plan");
-    // A person commits after everything was looked at, just before git moves the target.
-    let path = std::env::var("PATH").unwrap();
-    let folder = world.base().join("between");
-    std::fs::create_dir(&folder).unwrap();
-    let script = format!(
-        "#!/bin/sh\nPATH={path}\ncase \" $* \" in *\" --create-reflog \"*)\n    mkdir {0}/once 2> /dev/null && git -C {1} commit -q --allow-empty -m 'docs: theirs' ;;\nesac\nexec git \"$@\"\n",
-        folder.display(),
-        world.repo.display()
-    );
-    std::fs::write(folder.join("git"), script).unwrap();
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(folder.join("git"), executable).unwrap();
-    world.set("PATH", &format!("{}:{path}", folder.display()));
-    world.expect(&["run", "rfc.yaml"], 0);
-    assert!(folder.join("once").exists(), "the person came in between");
-    assert_eq!(
-        world.git(&["log", "--format=%s", "-3"]),
-        "feat: api\ndocs: theirs\nchore: plan\n"
-    );
-    assert_eq!(world.unit("api")["queue"]["charged"].as_u64().unwrap_or(0), 0);
-    world.expect(&["doctor", "--strict"], 0);
-    world.assert_clean();
-}
-
-#[test]
 fn a_conflict_evicts_the_later_unit_with_the_hunks_and_the_unit_on_the_other_side() {
     let (world, landed, evicted) = World::with_conflict();
     let evicted = world.unit(&evicted);

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 
 use super::scene::Scene;
 use crate::world::World;
@@ -151,7 +150,7 @@ impl Given {
 
     /// More keys of the queue's check.
     pub(super) fn gate_keys(mut self, keys: &str) -> Self {
-        self.gate_keys = format!(", {keys}");
+        keys.clone_into(&mut self.gate_keys);
         self
     }
 
@@ -225,80 +224,84 @@ impl Given {
     pub(super) fn ready(self) -> Scene {
         let mut world = World::in_memory();
         let stage = world.base().join("count");
+        let repo = world.repo.display().to_string();
         let fill = |text: &str| {
-            text.replace("STAGE", stage.to_str().unwrap())
-                .replace("REPO", world.repo.to_str().unwrap())
+            let text = text.replace("STAGE", stage.to_str().unwrap());
+            text.replace("REPO", &repo)
         };
-        let names: String = self.units.iter().map(|(name, _)| *name).collect();
-        let order = self.order.as_ref().unwrap_or(&names);
-        let author = AUTHOR.replace("ORDER", order).replace("WORK", &self.work);
-        let bad: Vec<String> = self.bad.chars().map(String::from).collect();
-        let bad = format!(
-            "''{}",
-            bad.iter().map(|name| format!(" {name}")).collect::<String>()
-        );
-        let gate = GATE.replace("BAD", &bad).replace("GATE", &self.gate);
-        std::fs::write(stage.join("author.sh"), fill(&author)).unwrap();
-        std::fs::write(stage.join("gate.sh"), fill(&gate)).unwrap();
+        let put = |name: &str, text: &str| std::fs::write(stage.join(name), fill(text)).unwrap();
+        put("author.sh", &self.author());
+        put("gate.sh", &self.gate_script());
         if self.closed {
-            std::fs::write(stage.join("closed"), "").unwrap();
+            put("closed", "");
         }
-        let between = self.git.as_ref().map(|between| fill(&between.script()));
-        world.write("rfc.yaml", &self.file(&stage));
-        let script = fill(&self.repository);
-        if let Some(script) = between {
-            put_before_git(&mut world, &script);
+        world.write("rfc.yaml", &fill(&self.file()));
+        if let Some(between) = &self.git {
+            put_before_git(&mut world, &fill(&between.script()));
         }
         let scene = Scene::new(world);
-        scene.person(&script);
+        scene.person(&self.repository);
         scene.world.commit("chore: plan");
         scene
     }
 
-    fn file(&self, stage: &Path) -> String {
-        let gate = format!("sh {}/gate.sh", stage.display());
+    fn author(&self) -> String {
+        let names = || self.units.iter().map(|(name, _)| *name).collect();
+        let order = self.order.clone().unwrap_or_else(names);
+        AUTHOR.replace("ORDER", &order).replace("WORK", &self.work)
+    }
+
+    fn gate_script(&self) -> String {
+        let bad: Vec<String> = self.bad.chars().map(String::from).collect();
+        GATE.replace("BAD", &bad.join(" ")).replace("GATE", &self.gate)
+    }
+
+    /// The pipeline file.
+    fn file(&self) -> String {
+        let gate = "sh STAGE/gate.sh";
+        let verify = format!(
+            "verify: [{{{}}}]",
+            keys(&["name: gate", &format!("run: {gate}"), &self.gate_keys])
+        );
         let verify = if self.queue.contains("verify:") {
-            String::new()
+            ""
         } else {
-            format!("verify: [{{name: gate, run: '{gate}'{}}}]", self.gate_keys)
+            &verify
         };
-        let keys: Vec<&str> = [self.queue.as_str(), &verify]
-            .into_iter()
-            .filter(|keys| !keys.is_empty())
-            .collect();
         let mut text = format!(
             "\
 version: 1
 name: trial
 limits: {{start_interval: 0s, parallel: {}, retries: 1}}
 agents:
-  author: {{command: [sh, {}/author.sh], model: a}}
+  author: {{command: [sh, STAGE/author.sh], model: a}}
   reviewer: {{command: [sh, agents/reviewer.sh, ''], model: b, pass_env: [COUNT_DIR]}}
 checks: {}
 queue: {{{}}}
 {}units:
 ",
             self.parallel,
-            stage.display(),
-            self.checks.replace("GATE", &gate),
-            keys.join(", "),
-            self.top.replace("STAGE", stage.to_str().unwrap())
+            self.checks.replace("GATE", gate),
+            keys(&[&self.queue, verify]),
+            self.top
         );
-        for (name, keys) in &self.units {
-            let tier = if keys.contains("tier:") {
+        for (name, more) in &self.units {
+            let title = format!("title: 'feat: {name}'");
+            let tier = if more.contains("tier:") {
                 ""
             } else {
-                ", tier: trivial"
+                "tier: trivial"
             };
-            let keys = if keys.is_empty() {
-                String::new()
-            } else {
-                format!(", {keys}")
-            };
-            writeln!(text, "  {name}: {{title: 'feat: {name}', prompt: x{tier}{keys}}}").unwrap();
+            writeln!(text, "  {name}: {{{}}}", keys(&[&title, "prompt: x", tier, more])).unwrap();
         }
         text
     }
+}
+
+/// Keys of one mapping, those that are there.
+fn keys(parts: &[&str]) -> String {
+    let there: Vec<&str> = parts.iter().copied().filter(|part| !part.is_empty()).collect();
+    there.join(", ")
 }
 
 impl Between {

@@ -76,8 +76,9 @@ fn a_failure_on_a_doomed_predecessor_is_nobodys() {
         .gate(with_b)
         .closed()
         .start();
-    scene.verifying("abc").pass("abc").until("verify_ended", None);
-    scene.pass("a").pass("ab").open().ends(5);
+    // It fails twice before anything is known of `b`.
+    scene.verifying("abc").pass("abc").until_times("verify_ended", 2);
+    scene.nobody_paid().open().ends(5);
     scene.landed("a c").evicted('b', "verify_failed").charged("b 100");
 }
 
@@ -85,7 +86,7 @@ fn a_failure_on_a_doomed_predecessor_is_nobodys() {
 fn who_fails_on_a_sound_predecessor_is_judged_once_that_has_landed() {
     let with_b = "if [ -e b.txt ] && [ -e c.txt ]; then echo 'not together'; exit 1; fi";
     let scene = given("window: 3").units("abc").gate(with_b).closed().start();
-    scene.verifying("abc").pass("abc").until("verify_ended", None);
+    scene.verifying("abc").pass("abc").until_times("verify_ended", 2);
     scene.nobody_paid().open().ends(5);
     scene.landed("a b").evicted('c', "verify_failed").charged("c 100");
 }
