@@ -272,3 +272,20 @@ fn what_sets_a_landed_file_back_waits_for_a_person() {
         .landed("a b")
         .target("shared", "old\n");
 }
+
+#[test]
+fn a_submodule_that_a_person_moved_meanwhile_stays_where_they_moved_it() {
+    let at_head = "git update-index --add --cacheinfo 160000,$(git rev-parse HEAD),module";
+    let scene = given("window: 1, on_conflict: evict")
+        .units("a")
+        .repository(&format!("mkdir module; {at_head}"))
+        .writes('a', "touch STAGE/begun; until_file theirs")
+        .start();
+    scene
+        .until_file("begun")
+        .person(&format!("{at_head}; git commit -qm 'chore: move it'"));
+    let moved = scene.world.git(&["ls-tree", "main", "module"]);
+    scene.file("theirs").ends(0).landed("a").nobody_paid();
+    assert_eq!(scene.world.git(&["ls-tree", "main", "module"]), moved);
+    assert_eq!(scene.world.git(&["status", "--porcelain"]), "");
+}

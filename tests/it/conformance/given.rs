@@ -84,7 +84,8 @@ struct Between {
     after: String,
 }
 
-/// A queue with these keys, in YAML. Its check is the scripted one, unless `verify` is among them.
+/// A queue with these keys, in YAML. Its check is the scripted one, unless `verify` is among them; `GATE` in that is the
+/// command of the scripted one.
 pub(super) fn given(queue: &str) -> Given {
     Given {
         queue: queue.to_owned(),
@@ -282,7 +283,7 @@ queue: {{{}}}
 ",
             self.parallel,
             self.checks.replace("GATE", gate),
-            keys(&[&self.queue, verify]),
+            keys(&[&self.queue.replace("GATE", gate), verify]),
             self.top
         );
         for (name, more) in &self.units {

@@ -215,7 +215,8 @@ fn a_tree_that_passed_as_the_units_own_is_not_verified_again_to_land() {
 #[test]
 fn a_tree_that_failed_is_verified_anew_when_it_comes_again() {
     let mended = "[ -z \"$holds\" ] || [ -e STAGE/mended ]";
-    let scene = given("window: 1").units("a").gate(mended).run(5);
+    let verify = "verify: [{name: fine, run: 'true'}, {name: gate, run: 'GATE'}]";
+    let scene = given(verify).units("a").gate(mended).run(5);
     scene.evicted('a', "verify_failed").verified("a a");
     scene.file("mended").call(&["retry", "a"], 0).run(0);
     scene.landed("a").verified("a a a").charged("a 100");
