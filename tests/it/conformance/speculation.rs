@@ -257,3 +257,12 @@ fn who_comes_back_mended_is_put_onto_those_that_overtook_it() {
         .charged("a 100")
         .target("a.txt", "mended work of a\n");
 }
+
+#[test]
+fn while_a_failure_is_run_again_those_behind_it_are_verified_without_it() {
+    let again = "if mkdir STAGE/one 2> /dev/null; then exit 1; fi; until [ -e STAGE/go ]; do sleep 0.01; done; exit 1";
+    let gate = format!("[ \"$holds\" != a ] || {{ {again}; }}");
+    let scene = given("window: 2").units("ab").gate(&gate).start();
+    scene.verifying("b").nobody_paid().file("go").ends(5);
+    scene.landed("b").evicted('a', "verify_failed").charged("a 100");
+}
