@@ -282,6 +282,15 @@ impl Teller<'_> {
                 self.unit,
                 "its batch failed, and is verified in halves".to_owned(),
             ),
+            QueueEvent::StepPanicked {
+                units, step, message, ..
+            } if units.contains(self.unit) => (
+                self.unit,
+                with_text(
+                    &format!("{} the program panicked", step.doing()),
+                    Some(message),
+                ),
+            ),
             _ => return None,
         };
         (unit == self.unit).then_some(sentence)
