@@ -106,6 +106,8 @@ pub struct AttemptOrder {
     pub agents_from: Oid,
     /// The commit whose tree the worktree holds.
     pub commit: Oid,
+    /// What is put onto `commit` there, with its conflicts in place.
+    pub merge: Option<MergeInPlace>,
     /// The target branch: `PIPELINE_TARGET`.
     pub target: String,
     /// What is run there.
@@ -116,6 +118,15 @@ pub struct AttemptOrder {
     pub wall_max: Duration,
     /// Longest silence.
     pub idle_max: Duration,
+}
+
+/// Work that conflicts with the commit a worktree is at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeInPlace {
+    /// The work.
+    pub head: Oid,
+    /// What it stands on.
+    pub base: Oid,
 }
 
 /// What is run in a worktree.

@@ -162,6 +162,7 @@ impl World {
             kind: "implement",
             base: self.base.clone(),
             agents_from: self.base.clone(),
+            merge: None,
             commit: self.base.clone(),
             target: "main".to_owned(),
             task: Task::Agent(AgentTask {

@@ -24,8 +24,8 @@ use crate::port::AgentTask;
 use crate::spec::{Adapter, Agent, StageKind};
 
 pub use packet::{
-    Assignment, ChainDocument, DiffText, Dispute, FailedCheck, FileLine, LedgerLine, OpenFinding, Packet,
-    ReviewPacket,
+    Assignment, ChainDocument, DiffText, Dispute, FailedCheck, FileLine, LandedWork, LedgerLine, OpenFinding,
+    Packet, ReviewPacket,
 };
 pub use prompt::{Prepared, prepare};
 pub use result::{MissingRows, Parsed, RESULT_BYTES_MAX, ResultError, Returned, missing_rows, parse, schema};

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::fence::hex;
-use crate::event::ReportedFinding;
+use crate::event::{Conflict, ReportedFinding};
 use crate::id::Oid;
 use crate::spec::{Document, Severity, Stage, StageKind, Unit};
 
@@ -78,6 +78,17 @@ pub struct ChainDocument {
     pub text: String,
 }
 
+/// A unit that landed the other side of a conflict: what was asked of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LandedWork {
+    /// The unit.
+    pub unit: String,
+    /// Its title.
+    pub title: String,
+    /// Its prompt.
+    pub prompt: String,
+}
+
 /// A check that did not pass on the unit's head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedCheck {
@@ -142,6 +153,21 @@ pub enum Packet {
         findings: Vec<OpenFinding>,
         /// Checks that failed, with their logs.
         checks: Vec<FailedCheck>,
+        /// Of its own earlier tries.
+        failures: Vec<String>,
+        /// What a person said when they sent the unit back.
+        note: Option<String>,
+    },
+    /// Unit, both sides of a conflict, and what landed the other one.
+    Resolve {
+        /// The unit's work, from its old base.
+        diff: DiffText,
+        /// What the target changed since then, on the paths that conflict.
+        target_diff: Vec<u8>,
+        /// Where both sides changed the same.
+        conflicts: Vec<Conflict>,
+        /// The units that brought the other side.
+        landed: Vec<LandedWork>,
         /// Of its own earlier tries.
         failures: Vec<String>,
         /// What a person said when they sent the unit back.
@@ -257,7 +283,7 @@ impl Packet {
         match self {
             Self::Prepare { .. } => StageKind::Prepare,
             Self::Implement { .. } => StageKind::Implement,
-            Self::Fix { .. } => StageKind::Fix,
+            Self::Fix { .. } | Self::Resolve { .. } => StageKind::Fix,
             Self::Review { .. } => StageKind::Review,
             Self::Approve { .. } => StageKind::Approve,
         }

@@ -1,7 +1,7 @@
 //! A packet to a prompt and the files of `PIPELINE_CONTEXT`.
 //!
 //! Every part of a prompt has a budget, and what does not fit is cut where the prompt says so, with the file that
-//! holds all of it. `diff.patch` is byte for byte git's; every other file is cleaned like the prompt.
+//! holds all of it. `diff.patch` and `target.patch` are byte for byte git's; every other file is cleaned like the prompt.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,12 @@ use sha2::{Digest, Sha256};
 use super::AgentError;
 use super::fence::{Fences, Text, clean, clean_json, hex};
 use super::packet::{
-    Assignment, ChainDocument, DiffText, Dispute, FailedCheck, JudgedUnit, LedgerLine, OpenFinding, Packet,
-    ReviewPacket,
+    Assignment, ChainDocument, DiffText, Dispute, FailedCheck, JudgedUnit, LandedWork, LedgerLine,
+    OpenFinding, Packet, ReviewPacket,
 };
 use super::result::schema;
 use super::template::{LISTS, TEXTS, Templates};
+use crate::event::Conflict;
 
 /// Bytes of what the unit asks.
 pub const TASK_BYTES_MAX: usize = 64 * 1024;
@@ -31,6 +32,8 @@ pub const FILES_BYTES_MAX: usize = 16 * 1024;
 pub const FINDINGS_BYTES_MAX: usize = 48 * 1024;
 /// Bytes of all check logs together; each gets an equal share.
 pub const LOGS_BYTES_MAX: usize = 48 * 1024;
+/// Bytes of all conflicting hunks together.
+pub const CONFLICTS_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one earlier failure.
 pub const FAILURE_BYTES_MAX: usize = 4 * 1024;
 /// Earlier failures that are told: the last ones.
@@ -99,6 +102,21 @@ pub fn prepare(
             shown.failed_checks(checks);
             shown.note(note.as_deref());
             ("fix.md", failures)
+        }
+        Packet::Resolve {
+            diff,
+            target_diff,
+            conflicts,
+            landed,
+            failures,
+            note,
+        } => {
+            shown.author_unit(assignment);
+            shown.diff(diff);
+            shown.conflicts(conflicts, target_diff);
+            shown.landed(landed);
+            shown.note(note.as_deref());
+            ("resolve.md", failures)
         }
         Packet::Review { packet, failures } => {
             shown.judged(packet);
@@ -289,6 +307,55 @@ impl Shown {
             Some("findings.json"),
         );
         self.values.insert("findings", &block);
+    }
+
+    /// The other side of a conflict; the unit's own is the diff.
+    fn conflicts(&mut self, conflicts: &[Conflict], target_diff: &[u8]) {
+        let row = |at: &Conflict| json!({"path": at.path, "kind": at.kind, "hunks": at.hunks, "landed_by": at.landed_by, "landed_as": at.landed_as});
+        self.json("conflicts.json", conflicts.iter().map(row).collect());
+        let text: String = conflicts
+            .iter()
+            .map(|at| {
+                let by = match &at.landed_by {
+                    Some(unit) => format!(", with unit {unit}, which landed"),
+                    None => String::new(),
+                };
+                format!("{} ({}{by})\n{}\n", at.path, at.kind, at.hunks)
+            })
+            .collect();
+        let block = self.fence(
+            "conflicts",
+            Text::Code,
+            &text,
+            CONFLICTS_BYTES_MAX,
+            Some("conflicts.json"),
+        );
+        self.values.insert("conflicts", &block);
+        self.file("target.patch", target_diff);
+        let text = String::from_utf8_lossy(target_diff);
+        let block = self.fence(
+            "target-diff",
+            Text::Code,
+            &text,
+            DIFF_BYTES_MAX,
+            Some("target.patch"),
+        );
+        self.values.insert("target_diff", &block);
+    }
+
+    fn landed(&mut self, landed: &[LandedWork]) {
+        let share = TASK_BYTES_MAX / landed.len().max(1);
+        let block = |work: &LandedWork| {
+            let text = format!(
+                "Unit: {}\nTitle: {}\n\n{}\n",
+                work.unit,
+                work.title,
+                work.prompt.trim_end()
+            );
+            self.fence("landed-unit", Text::Prose, &text, share, None)
+        };
+        let blocks: Vec<String> = landed.iter().map(block).collect();
+        self.values.insert("landed", &blocks);
     }
 
     fn failed_checks(&mut self, checks: &[FailedCheck]) {

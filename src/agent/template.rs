@@ -15,20 +15,28 @@ pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Longest template a repository may bring, in bytes.
 pub const TEMPLATE_BYTES_MAX: usize = 256 * 1024;
 
-const EMBEDDED: [(&str, &str); 6] = [
+const EMBEDDED: [(&str, &str); 7] = [
     ("approve.md", include_str!("../../templates/approve.md")),
     ("data.md", include_str!("../../templates/data.md")),
     ("fix.md", include_str!("../../templates/fix.md")),
     ("implement.md", include_str!("../../templates/implement.md")),
     ("prepare.md", include_str!("../../templates/prepare.md")),
+    ("resolve.md", include_str!("../../templates/resolve.md")),
     ("review.md", include_str!("../../templates/review.md")),
 ];
 
 /// The prompts; what else is embedded is included by them.
-const PROMPTS: [&str; 5] = ["approve.md", "fix.md", "implement.md", "prepare.md", "review.md"];
+const PROMPTS: [&str; 6] = [
+    "approve.md",
+    "fix.md",
+    "implement.md",
+    "prepare.md",
+    "resolve.md",
+    "review.md",
+];
 
 /// Variables that are a text or none.
-pub(super) const TEXTS: [&str; 17] = [
+pub(super) const TEXTS: [&str; 19] = [
     "unit",
     "stage",
     "kind",
@@ -46,9 +54,11 @@ pub(super) const TEXTS: [&str; 17] = [
     "bundle",
     "ledger",
     "disputes",
+    "conflicts",
+    "target_diff",
 ];
 /// Variables that are a list of texts.
-pub(super) const LISTS: [&str; 4] = ["checks", "passed_checks", "documents", "failures"];
+pub(super) const LISTS: [&str; 5] = ["checks", "passed_checks", "documents", "failures", "landed"];
 /// Variables that are a number.
 pub(super) const NUMBERS: [&str; 2] = ["round", "attempt"];
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::event::ReportedFinding;
+use crate::event::{Conflict, ReportedFinding};
 use crate::id::Oid;
 use crate::spec::{Check, DependsOn, Document, Performer, Severity, Stage, Unit};
 
@@ -149,7 +149,29 @@ pub(super) fn file(prepared: &Prepared, name: &str) -> String {
     String::from_utf8(prepared.context[name].clone()).unwrap()
 }
 
-/// One packet of every kind, with `text` in every place that takes text.
+/// A conflict on one path, with the work on the other side; `text` in every place that takes text.
+pub(super) fn resolve(text: &str) -> Packet {
+    Packet::Resolve {
+        diff: diff(text),
+        target_diff: text.as_bytes().to_vec(),
+        conflicts: vec![Conflict {
+            path: "lib/split.sh".to_owned(),
+            kind: "contents".to_owned(),
+            hunks: text.to_owned(),
+            landed_by: Some("other".parse().unwrap()),
+            landed_as: None,
+        }],
+        landed: vec![LandedWork {
+            unit: "other".to_owned(),
+            title: text.to_owned(),
+            prompt: text.to_owned(),
+        }],
+        failures: vec![text.to_owned()],
+        note: Some(text.to_owned()),
+    }
+}
+
+/// One packet of every kind, and of the stage that resolves a conflict, with `text` in every place that takes text.
 pub(super) fn every_packet(text: &str) -> Vec<(Fixture, Packet)> {
     let documents = vec![ChainDocument {
         name: "plan".to_owned(),
@@ -160,14 +182,18 @@ pub(super) fn every_packet(text: &str) -> Vec<(Fixture, Packet)> {
     let mut open = finding("F-1");
     open.finding.title = text.to_owned();
     open.finding.detail = text.to_owned();
+    let fixture_of = |kind| {
+        let mut fixture = Fixture::new(kind);
+        fixture.unit.title = text.to_owned();
+        fixture.unit.prompt = text.to_owned();
+        fixture.unit.acceptance = vec![text.to_owned()];
+        fixture.rfc.text = text.to_owned();
+        fixture
+    };
     KINDS
         .into_iter()
         .map(|kind| {
-            let mut fixture = Fixture::new(kind);
-            fixture.unit.title = text.to_owned();
-            fixture.unit.prompt = text.to_owned();
-            fixture.unit.acceptance = vec![text.to_owned()];
-            fixture.rfc.text = text.to_owned();
+            let fixture = fixture_of(kind);
             let (documents, failures, note) = (documents.clone(), failures.clone(), note.clone());
             let judged = ReviewPacket::new(
                 &fixture.assignment(),
@@ -216,6 +242,7 @@ pub(super) fn every_packet(text: &str) -> Vec<(Fixture, Packet)> {
             };
             (fixture, packet)
         })
+        .chain([(fixture_of(StageKind::Fix), resolve(text))])
         .collect()
 }
 

@@ -247,22 +247,12 @@ fn commits_of_branch(
 
 /// A conflict that was committed as it stood is not resolved.
 fn refuse_conflict_markers(repository: &Repository, base: &Oid, theirs: &Oid) -> Result<(), Failure> {
-    let has_markers = |text: &Option<String>| {
-        let line = |start: &str| {
-            text.iter()
-                .flat_map(|text| text.lines())
-                .any(|line| line.starts_with(start))
-        };
-        line("<<<<<<< ") && line(">>>>>>> ")
+    let Some(path) = repository.conflict_markers(base, theirs)?.into_iter().next() else {
+        return Ok(());
     };
-    for file in repository.changed_files(base, theirs)? {
-        if has_markers(&file.new_text) && !has_markers(&file.old_text) {
-            let message = format!("{} still has conflict markers", file.path);
-            return Err(Failure::new(Exit::Usage, "conflict_markers", message)
-                .help("decide between the sides there, commit, then call again"));
-        }
-    }
-    Ok(())
+    let message = format!("{path} still has conflict markers");
+    Err(Failure::new(Exit::Usage, "conflict_markers", message)
+        .help("decide between the sides there, commit, then call again"))
 }
 
 /// The last commit of the branch, which must be what is checked out: work on another branch or on a detached HEAD

@@ -26,7 +26,7 @@ use crate::spec::{Pipeline, Role, Stage, StageKind};
 use crate::unit::{self, Brief};
 
 /// Bytes of a diff that are read for a prompt; the list of files is always whole.
-const PATCH_BYTES_MAX: usize = 4 << 20;
+pub(super) const PATCH_BYTES_MAX: usize = 4 << 20;
 
 /// Everything one attempt needs.
 pub(super) struct Attempt {
@@ -40,6 +40,8 @@ pub(super) struct Attempt {
     pub(super) base: Oid,
     pub(super) agents_from: Oid,
     pub(super) brief: Brief,
+    /// The stage; `None` for checks.
+    stage: Option<Stage>,
     /// The unit's inputs, for the trailer.
     pub(super) inputs: String,
     pub(super) environment: String,
@@ -113,7 +115,9 @@ impl Attempt {
             .state
             .unit(&unit)
             .expect("only units of the pipeline are started");
-        let base = state.base().expect("a unit has a base before it has attempts");
+        let base = state
+            .base_for(&start.job)
+            .expect("a unit has a base before it has attempts");
         let begun = engine.state.start().filter(|_| state.intake().is_some());
         Self {
             tools: Arc::clone(&engine.tools),
@@ -123,6 +127,10 @@ impl Attempt {
             base: base.clone(),
             agents_from: begun.map_or(base, |start| &start.base).clone(),
             brief: state.brief(&start.job),
+            stage: match &start.job {
+                Job::Stage { stage, .. } => state.stage(stage).cloned(),
+                Job::Checks => None,
+            },
             inputs: engine.inputs[&unit].clone(),
             environment: engine.state.environment().to_owned(),
             documents: engine.documents_for(&unit),
@@ -301,6 +309,7 @@ impl Attempt {
             base: self.base.clone(),
             agents_from: self.agents_from.clone(),
             commit: self.start.commit.clone(),
+            merge: self.merge_in_place(),
             target: self.target.clone(),
             task,
             workspace: Arc::new(self.pipeline.workspace.clone()),
@@ -338,12 +347,9 @@ impl Attempt {
     }
 
     fn stage(&self) -> &Stage {
-        let Job::Stage { stage, .. } = &self.start.job else {
-            unreachable!("checks have no stage")
-        };
-        let tier = &self.pipeline.tiers[&self.unit_spec().tier];
-        tier.stage(stage.as_str())
-            .expect("only stages of the unit's tier are started")
+        self.stage
+            .as_ref()
+            .expect("only stages that the unit has are started")
     }
 
     /// The prompt and the context directory of a stage.
@@ -393,6 +399,11 @@ impl Attempt {
                     }
                 }
             },
+            Brief::Resolve {
+                conflict,
+                failures,
+                note,
+            } => self.resolve_packet(conflict, failures, note.as_ref())?,
             Brief::Review {
                 passed_checks,
                 open,
@@ -430,9 +441,13 @@ impl Attempt {
     }
 
     fn diff(&self) -> Result<DiffText, EngineError> {
+        self.diff_of(&self.base, &self.start.commit)
+    }
+
+    pub(super) fn diff_of(&self, base: &Oid, head: &Oid) -> Result<DiffText, EngineError> {
         let repository = &self.tools.repository;
-        let patch = repository.diff_patch(&self.base, &self.start.commit, PATCH_BYTES_MAX)?;
-        let files = repository.diff_stat(&self.base, &self.start.commit)?;
+        let patch = repository.diff_patch(base, head, PATCH_BYTES_MAX)?;
+        let files = repository.diff_stat(base, head)?;
         let files = files.into_iter().map(|stat| FileLine {
             path: stat.path,
             added: stat.added,

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::attempt::{Attempt, Conclusion};
 use super::landing::OnTarget;
-use super::{EngineError, Tools};
+use super::{EngineError, Tools, resolution};
 use crate::agent::{self, Returned};
 use crate::event::{
-    CheckOutcome, CheckResult, Evidence, GuardAction, GuardHit, Head, Job, Outcome, Output, Reason,
-    Resolution, Usage,
+    CheckOutcome, CheckResult, Evidence, GuardAction, GuardHit, Head, Job, LineRange, Outcome, Output,
+    Reason, Resolution, Usage,
 };
 use crate::git::Repository;
 use crate::id::Oid;
@@ -162,9 +162,11 @@ fn conclude_stage(
                     Ok(()) => output(review),
                     Err(why) => Conclusion::bare(Outcome::SchemaMissing, why),
                 },
-                Brief::Prepare { .. } | Brief::Author { .. } | Brief::Approve { .. } | Brief::Checks => {
-                    output(review)
-                }
+                Brief::Prepare { .. }
+                | Brief::Author { .. }
+                | Brief::Resolve { .. }
+                | Brief::Approve { .. }
+                | Brief::Checks => output(review),
             }
         }
         Returned::Work {
@@ -200,10 +202,10 @@ fn output(output: Output) -> Conclusion {
 }
 
 /// What an author says of its work.
-struct Account {
+pub(super) struct Account {
     summary: String,
     testing_notes: Option<String>,
-    resolutions: Vec<Resolution>,
+    pub(super) resolutions: Vec<Resolution>,
 }
 
 /// The tree an author left becomes the unit's one commit.
@@ -225,6 +227,9 @@ fn work(
             ));
         }
     };
+    if let Some(conflict) = attempt.brief.conflict() {
+        return resolution::work(attempt, conflict, tree, account);
+    }
     let before = attempt.start.commit.clone();
     let before_tree = repository.tree_of(&before)?;
     if tree == before_tree {
@@ -241,41 +246,53 @@ fn work(
             "the author undid the unit's whole change",
         ));
     }
+    let commit = commit_of(attempt, &tree)?;
+    let hits = inspect_work(attempt, &commit)?;
+    let touched = repository.changed_lines(&before, &commit)?;
+    finished(attempt, Head { commit, tree }, account, hits, touched)
+}
+
+/// The unit's one commit on the base of the attempt, or, of a branch, the one after those it has.
+pub(super) fn commit_of(attempt: &Attempt, tree: &Oid) -> Result<Oid, EngineError> {
     let unit = attempt.unit_spec();
     let identity = &attempt.tools.identity;
     let signer = identity.to_string();
-    let commit_settings = &attempt.pipeline.commit;
-    // The commits of a branch are a person's: what is mended comes after them.
+    // The commits of a branch are a person's: what is mended comes after them. A resolved conflict takes their place.
     let (parent, title) = match &unit.from_branch {
-        Some(branch) => (&before, unit::fix_title(&branch.name, attempt.start.round)),
-        None => (&attempt.base, unit.title.clone()),
+        Some(branch) if attempt.brief.conflict().is_none() => (
+            &attempt.start.commit,
+            unit::fix_title(&branch.name, attempt.start.round),
+        ),
+        Some(_) | None => (&attempt.base, unit.title.clone()),
     };
     let message = unit::commit_message(
         &Unit {
             title,
             ..unit.clone()
         },
-        commit_settings,
+        &attempt.pipeline.commit,
         &attempt.run,
         &attempt.inputs,
         Some(&signer),
     );
-    let commit = repository.commit_tree(&tree, &[parent], &message, identity, attempt.began)?;
-    let landed = landed_changes(attempt)?;
-    let range = (&attempt.base, &commit);
-    let hits = inspect(&attempt.tools, &attempt.pipeline, unit, range, &landed)?;
-    let touched = repository.changed_lines(&before, &commit)?;
-    let name = format!("refs/pipeline/runs/{}/{}/head", attempt.run, attempt.unit);
-    repository.write_ref(&name, &commit, None)?;
-    Ok(judged(work_output(Head { commit, tree }, account, hits, touched)))
+    let repository = &attempt.tools.repository;
+    Ok(repository.commit_tree(tree, &[parent], &message, identity, attempt.began)?)
 }
 
-fn work_output(
+/// Keeps a head by its ref, and says what came of the attempt that made it.
+pub(super) fn finished(
+    attempt: &Attempt,
     head: Head,
     account: Account,
-    guards: Vec<GuardHit>,
-    touched: Vec<crate::event::LineRange>,
-) -> Output {
+    hits: Vec<GuardHit>,
+    touched: Vec<LineRange>,
+) -> Result<Conclusion, EngineError> {
+    let name = format!("refs/pipeline/runs/{}/{}/head", attempt.run, attempt.unit);
+    attempt.tools.repository.write_ref(&name, &head.commit, None)?;
+    Ok(judged(work_output(head, account, hits, touched)))
+}
+
+fn work_output(head: Head, account: Account, guards: Vec<GuardHit>, touched: Vec<LineRange>) -> Output {
     Output::Work {
         head,
         summary: account.summary,
@@ -317,6 +334,19 @@ fn judged(work: Output) -> Conclusion {
         },
         None => output(work),
     }
+}
+
+/// What the deterministic guards find in the unit's whole change, as an attempt of its author left it.
+pub(super) fn inspect_work(attempt: &Attempt, commit: &Oid) -> Result<Vec<GuardHit>, EngineError> {
+    let landed = landed_changes(attempt)?;
+    let range = (&attempt.base, commit);
+    inspect(
+        &attempt.tools,
+        &attempt.pipeline,
+        attempt.unit_spec(),
+        range,
+        &landed,
+    )
 }
 
 /// What the deterministic guards find in a unit's whole change: from its base to its head.

@@ -16,6 +16,7 @@ mod panics;
 pub mod rebuild;
 mod records;
 mod recovery;
+mod resolution;
 pub mod steer;
 mod verify;
 

@@ -503,8 +503,9 @@ impl Rebuilding<'_> {
         })
     }
 
-    /// Units that did not land: an approval that is still of the newest head stands, another head is judged again. A unit
-    /// whose needs are not met any more begins when they are.
+    /// Units that did not land: an approval that is still of the newest head stands, another head is judged again, and one
+    /// that may have resolved a conflict in a tier without a review is made anew. A unit whose needs are not met any more
+    /// begins when they are.
     fn the_rest(&mut self) -> Result<(), IllegalEvent> {
         for unit in &self.remains.pipeline.units {
             if !self.is_unbegun(&unit.id) {
@@ -522,9 +523,14 @@ impl Rebuilding<'_> {
             let stands = approval.is_some_and(|approval| {
                 approval.by_person || head.is_some_and(|(head, _)| *head == approval.head)
             });
+            // Its tier has no review to judge it, and the one that judges a resolved conflict is not asked of a lost
+            // journal.
+            let may_resolve = |(_, base): &&(Head, Oid)| approval.is_some_and(|known| known.base != *base);
+            let tier = &self.remains.pipeline.tiers[&unit.tier];
+            let judged = |found: &&(Head, Oid)| !may_resolve(found) || tier.has_review();
             if stands {
                 self.restore_approved(&unit.id)?;
-            } else if let Some((head, base)) = head.filter(|(head, _)| Some(head) != taken) {
+            } else if let Some((head, base)) = head.filter(|found| Some(&found.0) != taken && judged(found)) {
                 let work = RestoredWork {
                     head: head.clone(),
                     base: base.clone(),

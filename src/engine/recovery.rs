@@ -233,9 +233,9 @@ fn rows_of_event(event: &Event) -> Vec<Row> {
         },
         Event::Queue(queue) => match queue {
             QueueEvent::Enqueued { unit, .. } => row(RowTree::Entries, unit.to_string(), Some(json(event))),
-            QueueEvent::SentBack { unit, .. } | QueueEvent::EntryLeft { unit, .. } => {
-                row(RowTree::Entries, unit.to_string(), None)
-            }
+            QueueEvent::SentBack { unit, .. }
+            | QueueEvent::SentToResolve { unit, .. }
+            | QueueEvent::EntryLeft { unit, .. } => row(RowTree::Entries, unit.to_string(), None),
             QueueEvent::Landed { units, .. } => units
                 .iter()
                 .flat_map(|landed| row(RowTree::Entries, landed.unit.to_string(), None))

@@ -117,6 +117,7 @@ impl Job {
             base: self.base.clone(),
             agents_from: self.base.clone(),
             commit: self.commit.clone(),
+            merge: None,
             target: self.target.clone(),
             task: Task::Checks(self.checks.clone()),
             workspace: Arc::new(self.pipeline.workspace.clone()),

@@ -154,6 +154,15 @@ pub enum QueueEvent {
         /// What failed.
         evidence: Evidence,
     },
+    /// A unit left the queue to have its conflict with the target resolved.
+    SentToResolve {
+        /// The unit.
+        unit: UnitId,
+        /// The target's tip, which it cannot be put onto.
+        onto: Oid,
+        /// Where both sides changed the same.
+        conflicts: Vec<Conflict>,
+    },
     /// A unit left the queue for good without landing through it.
     EntryLeft {
         /// The unit.
@@ -323,6 +332,21 @@ impl QueueStep {
             Self::Verify => "While this unit's candidate was verified,",
             Self::Land => "While this unit was landed,",
         }
+    }
+}
+
+/// A conflict with the target, as a sentence that names the paths and who brought the other side.
+pub fn conflict_sentence(conflicts: &[Conflict]) -> String {
+    let places: Vec<String> = conflicts
+        .iter()
+        .map(|conflict| match &conflict.landed_by {
+            Some(unit) => format!("{} (with `{unit}`, which landed)", conflict.path),
+            None => conflict.path.clone(),
+        })
+        .collect();
+    match places.as_slice() {
+        [] => Reason::ConflictTarget.sentence().to_owned(),
+        places => format!("The work conflicts with the target in {}.", places.join(", ")),
     }
 }
 

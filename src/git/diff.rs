@@ -110,9 +110,25 @@ impl Repository {
     /// # Errors
     /// When one of them is not there.
     pub fn diff_patch(&self, from: &Oid, to: &Oid, bytes_max: usize) -> Result<Patch> {
+        let call = self.diff(from, to, &["--patch", "--find-renames"])?;
+        self.patch(call, bytes_max)
+    }
+
+    /// As [`Repository::diff_patch`], of these paths alone, and so without renames.
+    ///
+    /// # Errors
+    /// When one of the commits is not there.
+    pub fn diff_patch_of(&self, from: &Oid, to: &Oid, paths: &[&str], bytes_max: usize) -> Result<Patch> {
         let call = self
-            .diff(from, to, &["--patch", "--find-renames"])?
-            .output_bytes_max(bytes_max);
+            .diff(from, to, &["--patch", "--no-renames"])?
+            .env("GIT_LITERAL_PATHSPECS", "1")
+            .arg("--")
+            .args(paths);
+        self.patch(call, bytes_max)
+    }
+
+    fn patch(&self, call: Call, bytes_max: usize) -> Result<Patch> {
+        let call = call.output_bytes_max(bytes_max);
         let output = self.invoker().run(&call)?;
         if !output.truncated && !output.status.success() {
             return Err(failed(&call, &output));

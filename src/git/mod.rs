@@ -20,6 +20,7 @@
 //! else waits for that, it only says that the directory is in use.
 
 mod checkout;
+mod conflicted;
 mod diff;
 mod follow;
 mod forward;
@@ -40,6 +41,7 @@ mod snapshot;
 mod upstream;
 mod worktree;
 
+pub use conflicted::Conflicted;
 pub use diff::{ChangeStatus, ChangedFile, FileStat, Patch};
 pub use forward::Forwarded;
 pub use inspect::WithTrailers;

@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::conflicted::Conflicted;
 use super::invoke::{Call, Whose};
 use super::objects::{commit_text, person_line};
 use super::repository::{Identity, Repository, write_git_dir};
@@ -27,6 +28,13 @@ pub enum View {
     Author {
         /// What the files are.
         commit: Oid,
+    },
+    /// The commit, with the files and the index of a merge into it that is not finished.
+    Conflict {
+        /// The commit.
+        commit: Oid,
+        /// The merge.
+        merge: Conflicted,
     },
     /// Two commits under the messages `base` and `head`, by nobody.
     Judge {
@@ -65,8 +73,13 @@ impl Repository {
         write_git_dir(&private, "ref: refs/heads/none\n", &config)?;
         self.borrow_objects(&private)?;
         let git = |call: Call| call.env("GIT_DIR", &private).env("GIT_WORK_TREE", &worktree);
+        let mut unfinished = None;
         let commit = match view {
             View::Author { commit } => commit,
+            View::Conflict { commit, merge } => {
+                unfinished = Some(merge);
+                commit
+            }
             View::Judge { base, head } => {
                 let base = self.neutral_commit(&private, &self.tree_of(&base)?, &[], "base")?;
                 self.neutral_commit(&private, &self.tree_of(&head)?, &[&base], "head")?
@@ -79,8 +92,13 @@ impl Repository {
         point_at(&worktree, &private)?;
         let call = git(Call::new(&worktree, Whose::Nobody))
             .attributes_from(commit.as_str())
-            .args(["read-tree", "--reset", "-u", commit.as_str()]);
-        self.output(&call).map(drop)
+            .args(["read-tree", "--reset", "-u"])
+            .arg(unfinished.as_ref().map_or(&commit, |merge| &merge.tree).as_str());
+        self.output(&call)?;
+        match &unfinished {
+            Some(merge) => self.mark_unmerged(git, Call::new(&worktree, Whose::Nobody), merge),
+            None => Ok(()),
+        }
     }
 
     fn borrow_objects(&self, private: &Path) -> Result<()> {

@@ -73,6 +73,7 @@ impl State {
                 message,
             } => self.step_panicked(units, commit.as_ref(), *step, message),
             QueueEvent::SentBack { unit, .. } => self.leave("sent_back", unit, true),
+            QueueEvent::SentToResolve { unit, onto, .. } => self.sent_to_resolve(unit, onto),
             QueueEvent::EntryLeft { unit, end } => match end {
                 EntryEnd::AlreadyLanded | EntryEnd::Evicted { .. } | EntryEnd::Cancelled => {
                     self.leave("entry_left", unit, false)
@@ -130,6 +131,7 @@ impl State {
             generation,
             age: known.map_or(self.step, |known| known.age),
             charged: known.map_or(0, |known| known.charged),
+            conflicts: known.map_or(0, |known| known.conflicts),
             landed: false,
             raised: known.and_then(|known| known.raised),
         };
@@ -192,7 +194,7 @@ impl State {
         Ok(())
     }
 
-    /// Takes an entry out. Its charge is kept for the next generation of a unit that was sent back, and forgotten
+    /// Takes an entry out. What it was charged is kept for the next generation of a unit that was sent back, and forgotten
     /// where a person has taken over.
     fn leave(&mut self, event: &'static str, unit: &UnitId, keeps_charge: bool) -> Applied {
         self.require_entry(event, unit)?;
@@ -208,17 +210,33 @@ impl State {
         }
         self.drop_void();
         if let Some(known) = self.known.get_mut(unit).filter(|_| !keeps_charge) {
-            known.charged = 0;
+            known.forgive();
         }
         Ok(())
     }
 
-    /// A person starts the unit afresh, or made its commit: what it was charged before is forgotten. An entry in line
-    /// keeps its charge, since it leaves the line first.
+    /// A conflict on the tip itself counts.
+    fn sent_to_resolve(&mut self, unit: &UnitId, onto: &Oid) -> Applied {
+        if self.expected_tip.as_ref() != Some(onto) {
+            return Err(illegal(
+                "sent_to_resolve",
+                Some(unit),
+                "the commit is not the target's tip",
+            ));
+        }
+        self.leave("sent_to_resolve", unit, true)?;
+        if let Some(known) = self.known.get_mut(unit) {
+            known.conflicts = known.conflicts.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// A person starts the unit afresh, or made its commit: what it was charged before, and its conflicts, are
+    /// forgotten. An entry in line keeps them, since it leaves the line first.
     pub fn person_takes_over(&mut self, unit: &UnitId) {
         let is_in_line = self.ranks.contains_key(unit);
         if let Some(known) = self.known.get_mut(unit).filter(|_| !is_in_line) {
-            known.charged = 0;
+            known.forgive();
         }
     }
 

@@ -148,9 +148,10 @@ proptest! {
     fn window_and_batches_change_neither_what_lands_nor_what_the_target_holds_in_the_end(
         work in work(),
         (window, batch, parallel) in (breadth(), breadth(), 1_u32..6),
+        conflicts_max in 0_u32..3,
         dice in vec(any::<u8>(), 0..120),
     ) {
-        let serial = Settings::serial(crate::spec::Strategy::Rebase);
+        let serial = Settings { conflicts_max, ..Settings::serial(crate::spec::Strategy::Rebase) };
         let reference: BTreeSet<String> = work.reference().into_iter().map(|number| format!("u{number}")).collect();
         let mut trees = BTreeSet::new();
         for settings in [

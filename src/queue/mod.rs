@@ -47,7 +47,8 @@
 //! - **Exactly once.** A unit leaves the line when it lands, a landed unit cannot be enqueued, and the same
 //!   [`Landed`](crate::event::QueueEvent::Landed) again changes nothing. A crash between intent and outcome is settled by
 //!   [`recover_landing`] from git alone.
-//! - **No entry is lost.** `apply` takes an entry out in three places only (landed, left, sent back), each an event.
+//! - **No entry is lost.** `apply` takes an entry out in four places only (landed, left, sent back with a failure or
+//!   with a conflict), each an event.
 //! - **No starvation.** Candidates land in the order of the chain, so the first is served until it leaves; within a
 //!   priority the line is ordered by age, and age survives a fix round. Nobody is overtaken for another's failure: behind a
 //!   batch in doubt the line waits until the batch is taken apart. Each verdict either ends the service or spends a bounded budget: one repetition
@@ -118,6 +119,8 @@ pub struct Settings {
     pub waived: bool,
     /// The charge at which an entry is evicted; [`EVICT_AT`].
     pub evict_at: u32,
+    /// Conflicts with the target that a unit is sent back with before one evicts it.
+    pub conflicts_max: u32,
     /// Candidates verified side by side.
     pub window: Breadth,
     /// Units per candidate.
@@ -133,6 +136,7 @@ impl Settings {
             strategy: pipeline.queue.strategy,
             waived: matches!(pipeline.verify, Verify::Waived),
             evict_at: EVICT_AT,
+            conflicts_max: pipeline.queue.conflicts_resolved_max(),
             window: pipeline.queue.window,
             batch: pipeline.queue.batch,
             parallel: pipeline.limits.parallel,
@@ -145,6 +149,7 @@ impl Settings {
             strategy,
             waived: false,
             evict_at: EVICT_AT,
+            conflicts_max: 0,
             window: Breadth::Fixed(1),
             batch: Breadth::Fixed(1),
             parallel: 1,
@@ -154,6 +159,8 @@ impl Settings {
 
 #[cfg(test)]
 mod batch_tests;
+#[cfg(test)]
+mod conflict_tests;
 #[cfg(test)]
 mod equivalence;
 #[cfg(test)]

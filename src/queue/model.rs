@@ -56,6 +56,8 @@ enum Step {
 }
 
 const UNITS: usize = 5;
+/// How the world says that a unit was sent back with a conflict.
+const CONFLICT: &str = "sent_back conflict_target";
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
@@ -88,12 +90,13 @@ fn breadth() -> impl Strategy<Value = Breadth> {
     ]
 }
 
-/// A queue of any breadth, serial ones among them.
+/// A queue of any breadth, serial ones among them, that sends units back with a few conflicts or with none.
 fn settings() -> impl Strategy<Value = Settings> {
-    (breadth(), breadth(), 1_u32..5).prop_map(|(window, batch, parallel)| Settings {
+    (breadth(), breadth(), 1_u32..5, 0_u32..3).prop_map(|(window, batch, parallel, conflicts_max)| Settings {
         window,
         batch,
         parallel,
+        conflicts_max,
         ..Settings::serial(crate::spec::Strategy::Rebase)
     })
 }
@@ -119,6 +122,8 @@ struct Play {
     world: World,
     units: Vec<(String, Nature, i64)>,
     cancelled: BTreeSet<usize>,
+    /// Whether authors resolve the conflicts they are sent back with.
+    resolves: bool,
 }
 
 impl Play {
@@ -153,6 +158,9 @@ impl Play {
             return;
         }
         let generation = u32::try_from(lefts.len()).unwrap() + 1;
+        if self.resolves && lefts.last().is_some_and(|left| left == CONFLICT) {
+            self.world.conflicts.clear();
+        }
         self.world
             .enqueue(&name, generation, priority, u32::try_from(number).unwrap());
     }
@@ -265,11 +273,12 @@ impl Play {
         self.world.others_remove("red");
         self.world.settle();
         for _ in 0..400 {
+            let before = self.world.journal.len();
             (0..UNITS).for_each(|number| self.enqueue(number));
             self.release();
             self.world.settle();
             self.world.break_off();
-            if self.world.open.is_empty() {
+            if self.world.open.is_empty() && self.world.journal.len() == before {
                 break;
             }
             self.end(0, 1);
@@ -319,6 +328,17 @@ impl Play {
             assert!(
                 !conflicts || self.its_other_landed(name),
                 "{name} conflicts with nothing that landed"
+            );
+            let lefts = self.world.left(name);
+            let sent = lefts.iter().filter(|left| *left == CONFLICT).count();
+            let most = self.world.state.settings.conflicts_max as usize;
+            assert!(
+                sent <= most,
+                "{name} is sent back with {sent} conflicts of {most}"
+            );
+            assert!(
+                !conflicts || sent == most,
+                "{name} is evicted after {sent} conflicts of {most}"
             );
         }
         self.check_landings();
@@ -405,7 +425,9 @@ impl Play {
                     line.retain(|unit, _| units.iter().all(|landed| landed.unit != *unit));
                     step += 1;
                 }
-                QueueEvent::SentBack { unit, .. } | QueueEvent::EntryLeft { unit, .. } => {
+                QueueEvent::SentBack { unit, .. }
+                | QueueEvent::SentToResolve { unit, .. }
+                | QueueEvent::EntryLeft { unit, .. } => {
                     line.remove(unit);
                     step += 1;
                 }
@@ -507,6 +529,7 @@ fn two_failures_on_a_green_base(natures: [Nature; 2]) -> Play {
         world: World::new(),
         units,
         cancelled: BTreeSet::new(),
+        resolves: false,
     };
     // The die fails what is flaky with a multiple of three.
     for step in [
@@ -554,13 +577,14 @@ proptest! {
         steps in vec(step(), 0..60),
         settings in settings(),
         pair in at_odds(),
+        resolves in any::<bool>(),
     ) {
         let units = natures
             .into_iter()
             .enumerate()
             .map(|(number, (nature, priority))| (format!("u{number}"), nature, priority))
             .collect();
-        let mut play = Play { world: World::with(settings), units, cancelled: BTreeSet::new() };
+        let mut play = Play { world: World::with(settings), units, cancelled: BTreeSet::new(), resolves };
         let pair = pair.map(|(one, two)| (format!("u{one}"), format!("u{two}")));
         play.world.conflicts.extend(pair);
         for step in &steps {
@@ -576,7 +600,7 @@ proptest! {
         settings in settings(),
     ) {
         let units = (0..UNITS).map(|number| (format!("u{number}"), Nature::Flaky, 0)).collect();
-        let mut play = Play { world: World::with(settings), units, cancelled: BTreeSet::new() };
+        let mut play = Play { world: World::with(settings), units, cancelled: BTreeSet::new(), resolves: false };
         for step in &steps {
             play.take(step);
         }

@@ -1,10 +1,11 @@
 //! What becomes of an entry that cannot be put onto a base.
 //!
-//! On the target's tip itself an obstacle ends the entry. On units ahead that have not landed it is no verdict: the
+//! On the target's tip itself an obstacle ends the entry: a conflict goes back to the unit's author as often as the run
+//! allows, everything else is final. On units ahead that have not landed it is no verdict: the
 //! entry waits in place while they are ahead, and those behind it go on. If they land as that base, the obstacle is on
 //! the tip; if they leave, or are in doubt, there is none.
 
-use crate::event::{Conflict, EntryEnd, Hold, Obstacle, QueueEvent, Reason};
+use crate::event::{EntryEnd, Hold, Obstacle, QueueEvent, Reason, conflict_sentence};
 use crate::id::{Oid, UnitId};
 
 use super::state::{Entry, Obstruction, State};
@@ -17,11 +18,30 @@ impl State {
     pub(super) fn end_by_obstacle(&self, tip: &Oid) -> Option<QueueEvent> {
         self.obstructed.iter().find_map(|unit| {
             let met = self.entry_of(unit)?.obstruction.as_ref()?;
-            (met.base == *tip && met.ahead.is_empty()).then(|| QueueEvent::EntryLeft {
-                unit: unit.clone(),
-                end: end(&met.obstacle),
-            })
+            (met.base == *tip && met.ahead.is_empty()).then(|| self.out_of_line(unit, tip, &met.obstacle))
         })
+    }
+
+    /// How an entry leaves that cannot be put onto the tip.
+    fn out_of_line(&self, unit: &UnitId, tip: &Oid, obstacle: &Obstacle) -> QueueEvent {
+        let resolved = self.known.get(unit).map_or(0, |known| known.conflicts);
+        match obstacle {
+            Obstacle::Conflict { conflicts } if resolved < self.settings.conflicts_max => {
+                QueueEvent::SentToResolve {
+                    unit: unit.clone(),
+                    onto: tip.clone(),
+                    conflicts: conflicts.clone(),
+                }
+            }
+            Obstacle::Conflict { .. }
+            | Obstacle::AlreadyLanded
+            | Obstacle::UnrelatedHistory
+            | Obstacle::MergeCommit { .. }
+            | Obstacle::NotPreserved { .. } => QueueEvent::EntryLeft {
+                unit: unit.clone(),
+                end: end(obstacle, resolved),
+            },
+        }
     }
 
     /// Whether what stands in the way of an entry is still ahead of it.
@@ -80,9 +100,8 @@ impl State {
     }
 }
 
-/// The end on the target's tip. A stage in which an agent resolves a conflict would be an arm of its own here: sent
-/// back, not evicted.
-fn end(obstacle: &Obstacle) -> EntryEnd {
+/// The end on the target's tip, after so many conflicts were resolved.
+fn end(obstacle: &Obstacle, resolved: u32) -> EntryEnd {
     let evicted = |reason, sentence, conflicts| EntryEnd::Evicted {
         reason,
         sentence,
@@ -92,7 +111,14 @@ fn end(obstacle: &Obstacle) -> EntryEnd {
         Obstacle::AlreadyLanded => EntryEnd::AlreadyLanded,
         Obstacle::Conflict { conflicts } => evicted(
             Reason::ConflictTarget,
-            conflict_sentence(conflicts),
+            match resolved {
+                0 => conflict_sentence(conflicts),
+                1 => format!("{} One was resolved before.", conflict_sentence(conflicts)),
+                _ => format!(
+                    "{} {resolved} were resolved before.",
+                    conflict_sentence(conflicts)
+                ),
+            },
             conflicts.clone(),
         ),
         Obstacle::UnrelatedHistory => evicted(
@@ -129,19 +155,5 @@ pub fn not_preserved(paths: &[String]) -> EntryEnd {
         reason: Reason::DiffNotPreserved,
         sentence,
         conflicts: Vec::new(),
-    }
-}
-
-fn conflict_sentence(conflicts: &[Conflict]) -> String {
-    let places: Vec<String> = conflicts
-        .iter()
-        .map(|conflict| match &conflict.landed_by {
-            Some(unit) => format!("{} (with `{unit}`, which landed)", conflict.path),
-            None => conflict.path.clone(),
-        })
-        .collect();
-    match places.as_slice() {
-        [] => Reason::ConflictTarget.sentence().to_owned(),
-        places => format!("The work conflicts with the target in {}.", places.join(", ")),
     }
 }

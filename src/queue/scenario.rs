@@ -539,6 +539,9 @@ impl World {
                 QueueEvent::SentBack { unit, reason, .. } if unit.as_str() == name => {
                     Some(format!("sent_back {reason}"))
                 }
+                QueueEvent::SentToResolve { unit, .. } if unit.as_str() == name => {
+                    Some("sent_back conflict_target".to_owned())
+                }
                 QueueEvent::EntryLeft { unit, end } if unit.as_str() == name => Some(match end {
                     crate::event::EntryEnd::Evicted { reason, .. } => format!("evicted {reason}"),
                     other => format!("{other:?}"),

@@ -83,9 +83,19 @@ pub(super) struct Known {
     pub(super) generation: u32,
     pub(super) age: u64,
     pub(super) charged: u32,
+    /// Conflicts with the target it was sent back with.
+    pub(super) conflicts: u32,
     pub(super) landed: bool,
     /// The priority a person gave it.
     pub(super) raised: Option<i64>,
+}
+
+impl Known {
+    /// A person has taken over.
+    pub(super) fn forgive(&mut self) {
+        self.charged = 0;
+        self.conflicts = 0;
+    }
 }
 
 /// A candidate, with what is known about it.

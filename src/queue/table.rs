@@ -152,6 +152,14 @@ fn line_rows() -> Vec<(&'static str, QueueEvent)> {
             },
         ),
         (
+            "sent_to_resolve",
+            QueueEvent::SentToResolve {
+                unit: unit(),
+                onto: oid(0),
+                conflicts: Vec::new(),
+            },
+        ),
+        (
             "entry_left",
             QueueEvent::EntryLeft {
                 unit: unit(),

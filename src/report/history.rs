@@ -6,6 +6,7 @@ use super::line::{check_word, evidence_text};
 use super::text::one_line;
 use crate::event::{
     EntryEnd, Event, Evidence, LandRefusal, Outcome, QueueEvent, Record, RunEvent, UnitEvent, VerifyPurpose,
+    conflict_sentence,
 };
 use crate::id::UnitId;
 use crate::spec::Pipeline;
@@ -277,6 +278,10 @@ impl Teller<'_> {
             QueueEvent::EntryRaised { unit, priority, .. } => {
                 (unit, format!("a person let it go next, with priority {priority}"))
             }
+            QueueEvent::SentToResolve { unit, conflicts, .. } => (
+                unit,
+                format!("its author is to resolve it: {}", conflict_sentence(conflicts)),
+            ),
             QueueEvent::EntryLeft { unit, end } => (unit, left(end)),
             QueueEvent::BatchSplit { units, .. } if units.contains(self.unit) => (
                 self.unit,
@@ -286,10 +291,7 @@ impl Teller<'_> {
                 units, step, message, ..
             } if units.contains(self.unit) => (
                 self.unit,
-                with_text(
-                    &format!("{} the program panicked", step.doing()),
-                    Some(message),
-                ),
+                with_text(&format!("{} the program panicked", step.doing()), Some(message)),
             ),
             _ => return None,
         };

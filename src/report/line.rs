@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use super::queue::stall_sentence;
 use super::text::{duration, one_line, sanitize};
 use crate::event::{
-    CheckOutcome, EntryEnd, Event, Evidence, Outcome, Output, QueueEvent, Reason, Record, RunEvent, UnitEvent,
+    CheckOutcome, EntryEnd, Event, Evidence, Outcome, Output, QueueEvent, Reason, Record, RunEvent,
+    UnitEvent, conflict_sentence,
 };
 use crate::id::{Oid, UnitId};
 use crate::spec::Usd;
@@ -414,6 +415,11 @@ impl Lines<'_> {
                     evidence_text(evidence)
                 );
                 Some(self.of_unit(Tone::Bad, self.mark(Tone::Bad), unit, &text))
+            }
+            QueueEvent::SentToResolve { unit, conflicts, .. } => {
+                let met = one_line(&conflict_sentence(conflicts), TEXT_CHARS_MAX);
+                let text = format!("queue      {met} Back to its author.");
+                Some(self.of_unit(Tone::Attention, "CONFLICT", unit, &text))
             }
             QueueEvent::EntryLeft { unit, end } => self.left(unit, end),
             QueueEvent::BaseRed { check, .. } => {

@@ -563,6 +563,17 @@ fn news_for_units(event: &QueueEvent) -> Vec<(&UnitId, unit::QueueNews)> {
                 },
             )]
         }
+        QueueEvent::SentToResolve {
+            unit,
+            onto,
+            conflicts,
+        } => vec![(
+            unit,
+            unit::QueueNews::Conflicted {
+                onto: onto.clone(),
+                conflicts: conflicts.clone(),
+            },
+        )],
         QueueEvent::EntryLeft { unit, end } => {
             let news = match end {
                 EntryEnd::AlreadyLanded => unit::QueueNews::AlreadyLanded,

@@ -18,6 +18,7 @@ mod overlap;
 mod quote;
 mod raw;
 mod settings;
+mod synthetic;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -30,10 +31,11 @@ pub use diagnostic::{Diagnostic, Label, Level, nearest};
 pub use load::{BUILT_IN_TIERS, Loaded, load, schema};
 pub use model::{
     Adapter, Agent, Breadth, Check, CommitSettings, Convention, DependsOn, Document, FromBranch, Guards,
-    Land, Limits, Overlap, Performer, Pipeline, Price, QueueSettings, Role, Severity, Stage, StageKind, Step,
-    Strategy, Tier, Unit, Usd, Verify, Workspace,
+    Land, Limits, OnConflict, Overlap, Performer, Pipeline, Price, QueueSettings, Role, Severity, Stage,
+    StageKind, Step, Strategy, Tier, Unit, Usd, Verify, Workspace,
 };
 pub use overlap::patterns_may_overlap;
+pub use synthetic::{BLOCK_ON, MIN_CONFIDENCE, RESOLVE, RESOLVE_REVIEW};
 pub use units::prompt_of_branch;
 
 /// What validation may ask of the repository the pipeline is for.

@@ -479,6 +479,39 @@ pub struct QueueSettings {
     /// How long units may wait without a landing before an alarm is raised.
     #[serde(default = "stall_alarm", skip_serializing_if = "is_stall_alarm")]
     pub stall_alarm: Duration,
+    /// What becomes of a unit that conflicts with the target.
+    #[serde(default, skip_serializing_if = "OnConflict::is_default")]
+    pub on_conflict: OnConflict,
+    /// Conflicts with the target that are resolved for a unit; the next one evicts it.
+    #[serde(default = "two", skip_serializing_if = "is_two")]
+    pub conflict_rounds: u32,
+}
+
+impl QueueSettings {
+    /// Conflicts with the target that are resolved for a unit before one evicts it: none with `on_conflict: evict`.
+    pub fn conflicts_resolved_max(&self) -> u32 {
+        match self.on_conflict {
+            OnConflict::Agent => self.conflict_rounds,
+            OnConflict::Evict => 0,
+        }
+    }
+}
+
+/// What becomes of a unit that conflicts with the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// Its author resolves the conflict, and what results is checked and reviewed again.
+    #[default]
+    Agent,
+    /// It is handed to a person.
+    Evict,
+}
+
+impl OnConflict {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// [`QueueSettings::stall_alarm`], where the file says nothing.
@@ -509,6 +542,14 @@ fn stall_alarm() -> Duration {
 
 fn is_stall_alarm(wait: &Duration) -> bool {
     *wait == STALL_ALARM
+}
+
+fn two() -> u32 {
+    2
+}
+
+fn is_two(rounds: &u32) -> bool {
+    *rounds == two()
 }
 
 fn is_auto(window: &Breadth) -> bool {

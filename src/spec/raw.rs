@@ -289,14 +289,17 @@ record! {
         window: RawBreadth,
         /// Units per candidate: a number (default 1) or `auto`.
         batch: RawBreadth,
-        /// What is done with a unit that conflicts.
-        on_conflict: OnConflict,
+        /// What is done with a unit that conflicts with the target: `agent` (default), its author resolves it, then
+        /// checks and review again; or `evict`.
+        on_conflict: RawOnConflict,
+        /// Conflicts with the target that are resolved for a unit before one evicts it (default 2).
+        conflict_rounds: Whole<1, 100>,
         /// What is verified before landing: `inherit`, `none` or a list of checks of its own.
         verify: RawVerify,
         /// How long units may wait without a landing before an alarm is raised (default `30m`).
         stall_alarm: Wait,
     }
-    not_yet { "conflict_rounds", "max_age" }
+    not_yet { "max_age" }
 }
 
 record! {
@@ -354,8 +357,8 @@ words! {
     RawStrategy { Rebase = "rebase", Squash = "squash", Merge = "merge" } not_yet {}
 }
 words! {
-    /// What is done with a unit that conflicts.
-    OnConflict { Evict = "evict" } not_yet { "agent" }
+    /// What is done with a unit that conflicts with the target.
+    RawOnConflict { Agent = "agent", Evict = "evict" } not_yet {}
 }
 words! {
     /// How landed work reaches the target.

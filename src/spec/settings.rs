@@ -10,14 +10,14 @@ use super::Surroundings;
 use super::decode::{Field, List, Named, Spanned, missing_key};
 use super::diagnostic::{Problem, Sink, Span, nearest};
 use super::model::{
-    Adapter, Agent, Breadth, Check, CommitSettings, Convention, DependsOn, Document, Guards, Limits, Price,
-    QueueSettings, Role, STALL_ALARM, Step, Strategy, Usd, Verify, Workspace,
+    Adapter, Agent, Breadth, Check, CommitSettings, Convention, DependsOn, Document, Guards, Limits,
+    OnConflict, Price, QueueSettings, Role, STALL_ALARM, Step, Strategy, Usd, Verify, Workspace,
 };
 use super::node::Key;
 use super::quote;
 use super::raw::{
-    Budget, RawAgent, RawCheck, RawCommit, RawConvention, RawDependsOn, RawGuards, RawLimits, RawPipeline,
-    RawPrice, RawQueue, RawRole, RawStep, RawStrategy, RawVerify, RawWorkspace, Use,
+    Budget, RawAgent, RawCheck, RawCommit, RawConvention, RawDependsOn, RawGuards, RawLimits, RawOnConflict,
+    RawPipeline, RawPrice, RawQueue, RawRole, RawStep, RawStrategy, RawVerify, RawWorkspace, Use,
 };
 use super::template;
 
@@ -500,6 +500,13 @@ pub(super) fn queue(raw: Option<&RawQueue>) -> QueueSettings {
         stall_alarm: raw
             .and_then(|queue| queue.stall_alarm.value())
             .map_or(STALL_ALARM, |wait| wait.0),
+        on_conflict: match raw.and_then(|queue| queue.on_conflict.value()) {
+            None | Some(RawOnConflict::Agent) => OnConflict::Agent,
+            Some(RawOnConflict::Evict) => OnConflict::Evict,
+        },
+        conflict_rounds: raw
+            .and_then(|queue| queue.conflict_rounds.value())
+            .map_or(2, |rounds| u32::try_from(rounds.0).unwrap_or(u32::MAX)),
     }
 }
 

@@ -9,12 +9,13 @@ use super::model::{Performer, Severity, Stage, StageKind, Tier};
 use super::node::Key;
 use super::raw::{By, KINDS, RawSeverity, RawStage};
 use super::settings::{check_name, unknown};
+use super::synthetic::{RESOLVE, RESOLVE_REVIEW};
 
 /// Most stages of a tier.
 const STAGES_MAX: usize = 100;
 
 /// Names the engine uses for attempts that are no stages.
-const RESERVED: [&str; 2] = ["checks", "verify"];
+const RESERVED: [&str; 4] = ["checks", "verify", RESOLVE, RESOLVE_REVIEW];
 
 /// Roles that fall back to the only agent there is.
 const ROLES: [&str; 3] = ["author", "reviewer", "planner"];
@@ -125,7 +126,7 @@ fn check_stage_name(key: &Key, sink: &mut Sink) -> bool {
             format!("`{}` cannot name a stage", key.text),
         )
         .label("reserved")
-        .help("attempts that run checks and verify candidates go by that name; choose another one");
+        .help("attempts that run checks, verify candidates and resolve conflicts go by such names; choose another one");
         sink.report(problem);
         return false;
     }

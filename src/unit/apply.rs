@@ -51,6 +51,7 @@ impl State {
             UnitEvent::GateDecided { approved, message } => self.gate_decided(*approved, message.as_deref()),
             UnitEvent::UnitApproved { generation, .. } => {
                 self.generation = *generation;
+                self.conflict = None;
                 self.abandon(|_| true);
             }
             UnitEvent::UnitPublished => self.abandon(|_| true),
@@ -85,6 +86,7 @@ impl State {
                 self.sent_back = Some((*reason, evidence.clone()));
                 self.reopen_approvals();
             }
+            QueueNews::Conflicted { onto, conflicts } => self.conflicted(onto, conflicts),
             QueueNews::Evicted { reason, sentence, .. } => self.evicted(*reason, sentence),
         }
         Ok(())
@@ -335,6 +337,7 @@ impl State {
         self.base = Some(base.clone());
         self.producer = None;
         self.resolved = true;
+        self.conflict = None;
         self.checked = None;
         self.sent_back = None;
         self.gate_hits.clear();

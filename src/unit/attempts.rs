@@ -52,6 +52,8 @@ pub(super) enum Cause {
     Infrastructure,
     /// The checks failed, and no fix stage answers for that.
     Checks,
+    /// A review found what blocks, and no fix stage answers for that.
+    Review,
 }
 
 impl Cause {
@@ -63,6 +65,7 @@ impl Cause {
             Self::Setup => Reason::SetupFailed,
             Self::Infrastructure => Reason::InfraExhausted,
             Self::Checks => Reason::ChecksFailed,
+            Self::Review => Reason::Rejected,
         }
     }
 }
@@ -146,7 +149,10 @@ impl State {
         self.tries
             .iter()
             .filter(|(job, tries)| tries.charged.len() >= self.attempts_max(job) && self.is_open_job(job))
-            .map(|(job, tries)| exhaustion(job, tries))
+            .map(|(job, tries)| {
+                self.unresolvable(job, tries)
+                    .unwrap_or_else(|| exhaustion(job, tries))
+            })
             .next()
     }
 
@@ -203,7 +209,7 @@ impl State {
     }
 }
 
-fn exhaustion(job: &Job, tries: &Tries) -> (Reason, String) {
+pub(super) fn exhaustion(job: &Job, tries: &Tries) -> (Reason, String) {
     let last = *tries.charged.last().expect("an exhausted job was charged");
     let name = job_name(job);
     let count = tries.charged.len();
@@ -225,7 +231,7 @@ fn exhaustion(job: &Job, tries: &Tries) -> (Reason, String) {
         Cause::Checks => format!("The checks fail after {count} {attempts} of stage `{name}`{told}"),
         Cause::Setup => format!("Set-up failed in {count} {attempts} of `{name}`{told}"),
         Cause::Infrastructure => format!("The checks could not be carried out in {count} {attempts}{told}"),
-        Cause::Guard(_) | Cause::Attempt => {
+        Cause::Guard(_) | Cause::Attempt | Cause::Review => {
             format!("Stage `{name}` failed in {count} {attempts}, the last time{told}")
         }
     };

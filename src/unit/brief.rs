@@ -7,8 +7,9 @@ use crate::event::{Evidence, Job, Output, Reason, ReportedFinding, ResolutionAct
 use crate::id::StageName;
 use crate::spec::StageKind;
 
-use super::State;
+use super::conflict::is_resolve;
 use super::ledger::LedgerEntry;
+use super::{OpenConflict, State};
 
 /// Everything the packet of a stage may be built from, beside what the engine reads from git and the pipeline.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +36,15 @@ pub enum Brief {
         /// How an earlier try of the unit ended.
         previous: Option<Eviction>,
     },
+    /// Of the stage in which an author resolves a conflict with the target.
+    Resolve {
+        /// What conflicts with what.
+        conflict: Box<OpenConflict>,
+        /// Why its earlier attempts failed; the last three.
+        failures: Vec<String>,
+        /// What the person who asked for another try said.
+        note: Option<String>,
+    },
     /// Of a review.
     Review {
         /// Names of the checks that passed on the head.
@@ -59,6 +69,20 @@ pub enum Brief {
     },
     /// Of the checks.
     Checks,
+}
+
+impl Brief {
+    /// The conflict that is to be resolved, if that is what the attempt is for.
+    pub fn conflict(&self) -> Option<&OpenConflict> {
+        match self {
+            Self::Resolve { conflict, .. } => Some(conflict),
+            Self::Prepare { .. }
+            | Self::Author { .. }
+            | Self::Review { .. }
+            | Self::Approve { .. }
+            | Self::Checks => None,
+        }
+    }
 }
 
 /// An open finding as it was reported, without anything an author said about it.
@@ -101,6 +125,16 @@ impl State {
         let Job::Stage { stage, kind, .. } = job else {
             return Brief::Checks;
         };
+        match &self.conflict {
+            Some(conflict) if is_resolve(stage) => {
+                return Brief::Resolve {
+                    conflict: Box::new(conflict.clone()),
+                    failures,
+                    note: self.retry_note.clone(),
+                };
+            }
+            Some(_) | None => {}
+        }
         match kind {
             StageKind::Prepare => Brief::Prepare {
                 documents: self.documents(stage),

@@ -1,7 +1,7 @@
 //! What to do next, derived from the state each time.
 //!
 //! The order of the questions is the order of the rules: a stage that has used up its attempts ends the unit; what
-//! stands in the way of the head goes to the fix that answers for it, or ends the unit; otherwise every stage whose
+//! a conflict with the target is resolved before anything else; what stands in the way of the head goes to the fix that answers for it, or ends the unit; otherwise every stage whose
 //! needs are settled is wanted; at last guards, approval and the queue.
 
 use jiff::Timestamp;
@@ -73,6 +73,9 @@ impl State {
     fn want(&self) -> Want {
         if let Some((reason, sentence)) = self.exhausted() {
             return evict(reason, sentence);
+        }
+        if let Some(conflict) = self.unresolved() {
+            return Want::Jobs(vec![Self::resolve_job(conflict)]);
         }
         match self.trouble() {
             Some((trouble, Some(fix))) => self.want_fix(trouble, fix),
@@ -252,7 +255,7 @@ impl State {
             jobs.iter().any(is_implement) || self.flight.values().any(|flight| is_implement(&flight.job));
         let mut jobs = jobs;
         let mut checks = false;
-        for stage in &self.plan.tier.stages {
+        for stage in self.all_stages() {
             let due = !self.settled(stage) && self.ready(stage);
             match stage.kind {
                 StageKind::Prepare | StageKind::Implement | StageKind::Approve => {}
@@ -263,7 +266,7 @@ impl State {
             }
         }
         let rest = |stage: &&Stage| stage.kind != StageKind::Approve && !self.settled(stage);
-        let worked = !self.plan.tier.stages.iter().any(|stage| rest(&stage));
+        let worked = !self.all_stages().any(|stage| rest(&stage));
         if worked && self.plan.tier.is_explore() {
             return record(UnitEvent::UnitPublished);
         }
@@ -422,6 +425,7 @@ impl State {
                 kind: StageKind::Prepare,
                 ..
             } => self.base.as_ref(),
+            Job::Stage { .. } | Job::Checks if self.unresolved().is_some() => self.base_for(job),
             Job::Stage { .. } | Job::Checks => self.tip(),
         }?;
         let own = match job {

@@ -9,15 +9,16 @@
 //! words.
 //!
 //! Map: `phase` is the transition table, `apply` and `results` the fold, `decide` the decisions, `shape` the tier as a graph,
-//! `attempts` the accounting of attempts, `branch` work that was there before, `ledger` the findings, `brief` what a stage is
-//! shown. Beside the machine
-//! stand the deterministic `guards`, the `commit` message and the failure `signature`.
+//! `conflict` the recovery from a conflict with the target, `attempts` the accounting of attempts, `branch` work that was
+//! there before, `ledger` the findings, `brief` what a stage is shown. Beside the machine stand the deterministic `guards`,
+//! the `commit` message and the failure `signature`.
 
 mod apply;
 mod attempts;
 mod branch;
 mod brief;
 mod commit;
+mod conflict;
 mod decide;
 pub mod guards;
 mod ledger;
@@ -45,6 +46,7 @@ pub use attempts::{InFlight, SETUP_FAILED_PREFIX};
 pub use branch::Intake;
 pub use brief::{Brief, Dispute, Eviction, OpenFinding, check_review};
 pub use commit::{commit_message, fix_title};
+pub use conflict::OpenConflict;
 pub use ledger::{FindingState, Ledger, LedgerEntry, Source};
 pub use phase::{Happening, IllegalTransition, Phase, transition_table};
 pub use signature::failure_signature;
@@ -80,6 +82,13 @@ pub enum QueueNews {
         reason: Reason,
         /// What failed.
         evidence: Evidence,
+    },
+    /// It conflicts with the target, and its author is to resolve that.
+    Conflicted {
+        /// The target's tip.
+        onto: Oid,
+        /// Where both sides changed the same.
+        conflicts: Vec<Conflict>,
     },
     /// It was handed to a person.
     Evicted {
@@ -150,6 +159,8 @@ pub struct State {
     checked: Option<Evidence>,
     /// What the queue sent the head back with.
     sent_back: Option<(Reason, Evidence)>,
+    /// The conflict with the target that is being recovered from, until the unit is approved again.
+    conflict: Option<OpenConflict>,
     /// Signatures of failed checks, oldest first; a pass empties it.
     signatures: Vec<String>,
     tries: BTreeMap<Job, Tries>,
@@ -230,6 +241,7 @@ impl State {
             stages,
             checked: None,
             sent_back: None,
+            conflict: None,
             signatures: Vec::new(),
             tries: BTreeMap::new(),
             panics: Vec::new(),

@@ -128,7 +128,7 @@ pub enum Happening {
     Discarded,
     /// The queue landed it, or found it landed.
     QueueLanded,
-    /// The queue sent it back.
+    /// The queue sent it back, with a failure or with a conflict.
     QueueSentBack,
     /// The queue evicted it.
     QueueEvicted,
@@ -199,7 +199,7 @@ impl Happening {
     pub fn of_news(news: &QueueNews) -> Self {
         match news {
             QueueNews::Landed { .. } | QueueNews::AlreadyLanded => Self::QueueLanded,
-            QueueNews::SentBack { .. } => Self::QueueSentBack,
+            QueueNews::SentBack { .. } | QueueNews::Conflicted { .. } => Self::QueueSentBack,
             QueueNews::Evicted { .. } => Self::QueueEvicted,
             QueueNews::Cancelled => Self::QueueCancelled,
         }

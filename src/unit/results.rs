@@ -15,8 +15,9 @@ use crate::id::StageName;
 use crate::spec::{Performer, StageKind};
 
 use super::attempts::{Cause, SETUP_FAILED_PREFIX, job_name};
+use super::conflict::is_resolve;
 use super::ledger::{Measure, Report, Source};
-use super::{InFlight, State, brief, signature};
+use super::{InFlight, OpenConflict, State, brief, signature};
 
 /// What an author stage returned.
 struct Work<'a> {
@@ -75,6 +76,7 @@ impl State {
                     self.attempt_failed(flight, Outcome::SchemaMissing, Some(&sentence), at);
                 } else if self.answer(stage, *member, output) {
                     self.review_returned(stage);
+                    self.built_in_review_returned(flight, at);
                 }
             }
             (
@@ -153,6 +155,10 @@ impl State {
             .map(|result| result.name.as_str())
             .unwrap_or_default();
         let told = format!("check `{check}` fails on the work");
+        if is_resolve(&producer) {
+            self.resolution_failed(attempt, Cause::Checks, told, at);
+            return;
+        }
         let job = Job::Stage {
             stage: producer.clone(),
             kind: StageKind::Implement,
@@ -183,6 +189,10 @@ impl State {
     fn author_returned(&mut self, flight: &InFlight, stage: &StageName, work: &Work<'_>, at: Timestamp) {
         if let Some(hit) = refusing(work.guards) {
             self.work_refused(flight, hit, at);
+            return;
+        }
+        if is_resolve(stage) {
+            self.resolved_by_author(work.head, work.guards);
             return;
         }
         let unchanged = self.head.as_ref().is_some_and(|head| head.tree == work.head.tree);
@@ -224,17 +234,22 @@ impl State {
     }
 
     fn adopt_head(&mut self, stage: &StageName, work: &Work<'_>) {
-        self.head = Some(work.head.clone());
-        self.producer = Some(stage.clone());
         for run in self.stages.values_mut() {
             run.touched.extend_from_slice(work.touched);
         }
-        self.gate_hits = work
-            .guards
-            .iter()
-            .filter(|hit| hit.action == GuardAction::Gate)
-            .cloned()
-            .collect();
+        self.take_head(stage, work.head, work.guards);
+        for name in self.reviews_of_no_fix() {
+            self.reopen_review(&name);
+        }
+        self.reopen_approvals();
+    }
+
+    /// There is a head that nothing is known of.
+    pub(super) fn take_head(&mut self, stage: &StageName, head: &Head, guards: &[GuardHit]) {
+        self.head = Some(head.clone());
+        self.producer = Some(stage.clone());
+        let asks = |hit: &&GuardHit| hit.action == GuardAction::Gate;
+        self.gate_hits = guards.iter().filter(asks).cloned().collect();
         self.checked = None;
         self.sent_back = None;
         self.tries.remove(&Job::Checks);
@@ -244,10 +259,6 @@ impl State {
             Job::Checks => true,
             Job::Stage { kind, .. } => kind.is_judge(),
         });
-        for name in self.reviews_of_no_fix() {
-            self.reopen_review(&name);
-        }
-        self.reopen_approvals();
     }
 
     fn fix_done(&mut self, fix: &StageName, unchanged: bool) {
@@ -306,7 +317,9 @@ impl State {
 
     fn review_returned(&mut self, name: &StageName) {
         let plan = self.plan.clone();
-        let Some(stage) = plan.tier.stage(name.as_str()) else {
+        let built_in = self.conflict.as_ref().and_then(OpenConflict::review).cloned();
+        let stage = plan.tier.stage(name.as_str());
+        let Some(stage) = stage.or(built_in.as_ref()) else {
             return;
         };
         let run = self.run(name).clone();

@@ -6,7 +6,8 @@ use crate::event::Output;
 use crate::id::StageName;
 use crate::spec::{Performer, Stage, StageKind};
 
-use super::State;
+use super::conflict::is_resolve;
+use super::{OpenConflict, State};
 
 /// What the checks say of the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,16 +23,20 @@ pub(super) enum Checked {
 }
 
 impl State {
-    pub(super) fn stage(&self, name: &StageName) -> Option<&Stage> {
-        self.plan.tier.stage(name.as_str())
+    /// The stage of that name: of the tier, or one that answers for a conflict with the target while there is one.
+    pub fn stage(&self, name: &StageName) -> Option<&Stage> {
+        let of_tier = self.plan.tier.stage(name.as_str());
+        of_tier.or_else(|| self.conflict.as_ref()?.stage(name))
+    }
+
+    /// The stages the head has to pass: the tier's, and the review of a resolved conflict that the tier does not have.
+    pub(super) fn all_stages(&self) -> impl DoubleEndedIterator<Item = &Stage> {
+        let built_in = self.conflict.as_ref().and_then(OpenConflict::review);
+        self.plan.tier.stages.iter().chain(built_in)
     }
 
     fn of_kind(&self, kind: StageKind) -> impl DoubleEndedIterator<Item = &Stage> {
-        self.plan
-            .tier
-            .stages
-            .iter()
-            .filter(move |stage| stage.kind == kind)
+        self.all_stages().filter(move |stage| stage.kind == kind)
     }
 
     /// Number of attempts a stage needs to be answered: one a member of its panel.
@@ -99,8 +104,12 @@ impl State {
     }
 
     /// The fix that answers for failing checks: the one that made the head, else the next in line, provided that
-    /// no other author stage has to come first.
+    /// no other author stage has to come first. For a resolved conflict it is the last of the tier: every author has
+    /// had its turn.
     pub(super) fn fix_for_checks(&self) -> Option<&Stage> {
+        if self.producer.as_ref().is_some_and(is_resolve) {
+            return self.last_fix();
+        }
         let producer = self.producer.as_ref().and_then(|name| self.stage(name));
         if let Some(fix) = producer.filter(|stage| stage.kind == StageKind::Fix) {
             return Some(fix);
@@ -143,6 +152,9 @@ impl State {
 
     /// Whether a stage has nothing left to do on the head as it stands.
     pub(super) fn settled(&self, stage: &Stage) -> bool {
+        if is_resolve(&stage.name) {
+            return self.unresolved().is_none();
+        }
         let run = self.run(&stage.name);
         match stage.kind {
             StageKind::Prepare | StageKind::Implement | StageKind::Review => run.done,
@@ -227,6 +239,7 @@ impl State {
             let is_left = self.plan.unit.performs(stage.kind) && !self.settled(stage);
             longest.insert(&stage.name, before + u32::from(is_left));
         }
-        longest.values().max().copied().unwrap_or(0)
+        let recovery = u32::from(self.unresolved().is_some());
+        longest.values().max().copied().unwrap_or(0) + recovery
     }
 }

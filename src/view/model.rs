@@ -9,7 +9,7 @@ use crate::event::{
     StopCause,
 };
 use crate::id::{Oid, RunId, StageName, UnitId};
-use crate::spec::{Pipeline, Severity, StageKind, Unit, Usd};
+use crate::spec::{BLOCK_ON, MIN_CONFIDENCE, Pipeline, RESOLVE_REVIEW, Severity, StageKind, Unit, Usd};
 
 /// Declares an enum whose variants have a word of their own in files and output.
 macro_rules! words {
@@ -235,7 +235,7 @@ pub struct UnitView {
     pub charged: u32,
     /// Checks that failed and passed on the same tree.
     pub flakes: Vec<String>,
-    /// Where it conflicts, if that is why it left.
+    /// Where it conflicts with the target, if that is why it left the queue, until it is approved again.
     pub conflicts: Vec<Conflict>,
     /// Its commit on the target.
     pub landed_as: Option<Oid>,
@@ -396,6 +396,11 @@ pub(super) fn checks_name() -> StageName {
     "checks".parse().expect("`checks` is a stage name")
 }
 
+/// The name of the review that stands in no tier.
+fn resolve_review() -> StageName {
+    RESOLVE_REVIEW.parse().expect("it is a stage name")
+}
+
 impl UnitView {
     pub(super) fn new(pipeline: &Pipeline, unit: &Unit) -> Self {
         Self {
@@ -437,6 +442,7 @@ impl UnitView {
                 .into_iter()
                 .flat_map(|tier| &tier.stages)
                 .map(|stage| (stage.name.clone(), (stage.block_on, stage.min_confidence)))
+                .chain([(resolve_review(), (BLOCK_ON, MIN_CONFIDENCE))])
                 .collect(),
         }
     }

@@ -65,6 +65,12 @@ impl View {
                     self.set_state(place, UnitState::Working);
                 }
             }
+            QueueEvent::SentToResolve { unit, conflicts, .. } => {
+                if let Some(place) = self.index.get(unit).copied() {
+                    self.units[place].conflicts.clone_from(conflicts);
+                    self.set_state(place, UnitState::Working);
+                }
+            }
             QueueEvent::EntryLeft { unit, end } => self.left(record, unit, end),
             QueueEvent::QueuePaused | QueueEvent::QueueResumed => {
                 if self.run.state != RunState::Running {

@@ -116,6 +116,8 @@ pub(crate) fn pipeline() -> Pipeline {
             window: crate::spec::Breadth::Auto,
             batch: crate::spec::Breadth::Fixed(1),
             stall_alarm: Duration::from_secs(1800),
+            on_conflict: crate::spec::OnConflict::Agent,
+            conflict_rounds: 2,
         },
         guards: Guards {
             protected_paths: Vec::new(),

@@ -10,6 +10,7 @@ use crate::event::{
     ResolutionAction, RestoredWork, UnitEvent, Usage, Verdict,
 };
 use crate::id::StageName;
+use crate::spec::RESOLVE;
 
 impl View {
     pub(super) fn apply_unit(&mut self, record: &Record, place: usize, event: &UnitEvent) {
@@ -90,6 +91,7 @@ impl View {
                 }
                 self.units[place].head = Some(head.commit.clone());
                 self.units[place].base = Some(base.clone());
+                self.units[place].conflicts.clear();
                 self.clear_reason(place);
                 self.set_state(place, UnitState::Working);
             }
@@ -344,7 +346,7 @@ impl UnitView {
                 head, resolutions, ..
             } => {
                 self.head = Some(head.commit.clone());
-                self.fixes_used += u32::from(kind == "fix");
+                self.fixes_used += u32::from(kind == "fix" && stage.as_str() != RESOLVE);
                 for resolution in resolutions {
                     self.resolve(resolution);
                 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::git::View;
+use crate::git::{IntegrateUnit, View};
 use crate::id::{AttemptKey, RunId};
 use crate::port::{Activity, Adopted, AttemptOrder, AttemptReturn, Ended, Stop};
 use crate::process::{END_BYTES_MAX, END_FILE, ProcessEnd, told_end};
@@ -236,20 +236,35 @@ fn populate(
     repository
         .add_worktree(&place.tree, &order.commit, &reason)
         .map_err(not_made)?;
+    let merge = order.merge.as_ref().map(|merge| {
+        let unit = IntegrateUnit {
+            head: merge.head.clone(),
+            base: merge.base.clone(),
+        };
+        repository.conflicted(&order.commit, &unit)
+    });
+    let merge = merge.transpose().map_err(not_made)?;
+    let holds = merge.as_ref().map_or(&order.commit, |merge| &merge.tree).clone();
     let view = match order.role {
         Role::Judge => View::Judge {
             base: order.base.clone(),
             head: order.commit.clone(),
         },
-        Role::Author | Role::Check => View::Author {
-            commit: order.commit.clone(),
+        Role::Author | Role::Check => match merge {
+            Some(merge) => View::Conflict {
+                commit: order.commit.clone(),
+                merge,
+            },
+            None => View::Author {
+                commit: order.commit.clone(),
+            },
         },
     };
     repository
         .populate_private(&place.tree, &place.git, view)
         .map_err(not_made)?;
     let mut tracked: HashSet<String> = repository
-        .tracked_paths(&order.commit)
+        .tracked_paths(&holds)
         .map_err(not_made)?
         .into_iter()
         .collect();

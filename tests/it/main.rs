@@ -8,6 +8,7 @@
 mod aftermath;
 mod badluck;
 mod branches;
+mod conflict;
 mod conformance;
 mod crash;
 mod doctor;

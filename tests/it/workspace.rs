@@ -132,6 +132,7 @@ impl World {
             base: self.base.clone(),
             agents_from: self.base.clone(),
             commit: self.base.clone(),
+            merge: None,
             target: "main".to_owned(),
             task,
             workspace: Arc::new(workspace),

@@ -182,7 +182,8 @@ impl World {
         self.git(&["commit", "-q", "-m", message]);
     }
 
-    /// A finished run of two units that changed the same line: the one that landed and the one that was evicted.
+    /// A finished run of two units that changed the same line, where a conflict evicts: the one that landed and the one
+    /// that was evicted.
     pub(crate) fn with_conflict() -> (Self, String, String) {
         let world = Self::new();
         world.write("shared.txt", "before\n");
@@ -191,7 +192,8 @@ impl World {
             "echo \"by $PIPELINE_UNIT\" > shared.txt\nsleep 0.2\n",
         );
         let unit = |id: &str| format!("  {id}: {{title: 'feat: {id}', prompt: x, tier: trivial}}\n");
-        world.file("", &(unit("one") + &unit("two")));
+        let evicts = "queue: {on_conflict: evict}\n";
+        world.file("", &(unit("one") + &unit("two") + evicts));
         world.commit("chore: plan");
         world.expect(&["run", "rfc.yaml"], 5);
         let in_state = |state| {

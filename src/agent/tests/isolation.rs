@@ -27,7 +27,7 @@ fn chain(kind: StageKind) -> Fixture {
     fixture
 }
 
-fn authors() -> [(Fixture, Packet); 3] {
+fn authors() -> [(Fixture, Packet); 4] {
     let document = ChainDocument {
         name: format!("{CANARY}-name"),
         text: format!("{CANARY}-document"),
@@ -64,6 +64,7 @@ fn authors() -> [(Fixture, Packet); 3] {
                 note: Some(format!("{CANARY}-note")),
             },
         ),
+        (chain(StageKind::Fix), resolve(&format!("{CANARY}-conflict"))),
     ]
 }
 

@@ -88,6 +88,7 @@ fn hidden_text_is_removed_from_prompt_and_files_and_shown_as_removed() {
         let mut prepared = fixture.prepare(&packet);
         assert!(prepared.prompt.contains("see[removed: 3 hidden characters]this"));
         prepared.context.remove("diff.patch");
+        prepared.context.remove("target.patch");
         for (name, bytes) in &prepared.context {
             assert!(
                 !String::from_utf8_lossy(bytes).contains(fence::is_hidden),
@@ -252,7 +253,17 @@ fn an_author_gets_exactly_the_files_of_its_kind() {
     for (fixture, packet) in every_packet("text") {
         let prepared = fixture.prepare(&packet);
         let files: Vec<&str> = prepared.context.keys().map(String::as_str).collect();
-        if let Some((_, names)) = expected.iter().find(|(kind, _)| *kind == fixture.stage.kind) {
+        if let Packet::Resolve { .. } = packet {
+            let of_a_conflict = [
+                "conflicts.json",
+                "diff.patch",
+                "prompt.md",
+                "schema.json",
+                "target.patch",
+                "unit.json",
+            ];
+            assert_eq!(files, of_a_conflict);
+        } else if let Some((_, names)) = expected.iter().find(|(kind, _)| *kind == fixture.stage.kind) {
             assert_eq!(&files, names);
         }
     }
@@ -430,7 +441,11 @@ fn an_unknown_or_oversized_template_is_refused() {
 fn the_prompts_read_as_they_should() {
     for (fixture, packet) in every_packet("(text)") {
         let prompt = fixture.prepare(&packet).prompt;
-        insta::assert_snapshot!(fixture.stage.kind.as_str(), prompt);
+        let name = match packet {
+            Packet::Resolve { .. } => "resolve",
+            _ => fixture.stage.kind.as_str(),
+        };
+        insta::assert_snapshot!(name, prompt);
     }
 }
 
@@ -445,4 +460,41 @@ fn an_empty_packet_leaves_no_empty_headings() {
         bundle: None,
     };
     insta::assert_snapshot!("implement_first_try", fixture.prepare(&packet).prompt);
+}
+
+#[test]
+fn who_resolves_a_conflict_is_shown_both_sides_and_why_the_other_landed() {
+    let fixture = Fixture::new(StageKind::Fix);
+    let prepared = fixture.prepare(&Packet::Resolve {
+        diff: diff("+of the unit\n"),
+        target_diff: b"+of the target\n".to_vec(),
+        conflicts: vec![crate::event::Conflict {
+            path: "lib/split.sh".to_owned(),
+            kind: "contents".to_owned(),
+            hunks: "<<<<<<< ours".to_owned(),
+            landed_by: Some("tabs".parse().unwrap()),
+            landed_as: None,
+        }],
+        landed: vec![LandedWork {
+            unit: "tabs".to_owned(),
+            title: "feat: split on tabs".to_owned(),
+            prompt: "Users asked for tabs.".to_owned(),
+        }],
+        failures: vec!["conflict markers are left in lib/split.sh".to_owned()],
+        note: None,
+    });
+    for told in [
+        "+of the unit",
+        "+of the target",
+        "lib/split.sh (contents, with unit tabs, which landed)",
+        "<<<<<<< ours",
+        "Title: feat: split on tabs",
+        "Users asked for tabs.",
+        "conflict markers are left in lib/split.sh",
+    ] {
+        assert!(prepared.prompt.contains(told), "{told}\n{}", prepared.prompt);
+    }
+    assert_eq!(prepared.context["target.patch"], b"+of the target\n");
+    let rows: serde_json::Value = serde_json::from_str(&file(&prepared, "conflicts.json")).unwrap();
+    assert_eq!(rows[0]["landed_by"], "tabs");
 }

@@ -16,17 +16,19 @@ const HUNKS_BYTES_MAX: usize = 16 << 10;
 const HUNK_CONTEXT_LINES: usize = 3;
 
 /// A merge of two trees.
-pub(in super::super) enum Merged {
+pub(in crate::git) enum Merged {
     Clean(Oid),
     Conflicts {
         tree: Oid,
         conflicts: BTreeMap<String, String>,
+        /// `mode oid stage TAB path` for every stage of what conflicts, each with a NUL after it.
+        unmerged: Vec<u8>,
     },
 }
 
 impl Repository {
     /// Merges `theirs` into `ours`, with the attributes of `attributes`.
-    pub(in super::super) fn merge_by_git(
+    pub(in crate::git) fn merge_by_git(
         &self,
         attributes: &Oid,
         ours: &Oid,
@@ -48,8 +50,11 @@ impl Repository {
             _ => return Err(failed(&call, &output)),
         }
         let mut conflicts = BTreeMap::new();
+        let mut unmerged = Vec::new();
         // The tree, then `mode oid stage TAB path` for every stage up to an empty item.
         for item in items.by_ref().skip(1).take_while(|item| !item.is_empty()) {
+            unmerged.extend_from_slice(item);
+            unmerged.push(0);
             if let Some(tab) = item.iter().position(|byte| *byte == b'\t') {
                 conflicts.insert(
                     String::from_utf8_lossy(&item[tab + 1..]).into_owned(),
@@ -83,6 +88,7 @@ impl Repository {
         Ok(Merged::Conflicts {
             tree: tree()?,
             conflicts,
+            unmerged,
         })
     }
 

@@ -147,7 +147,7 @@ impl Work<'_> {
             }
             let tree = match self.merge(&current, &is, Some(&was))? {
                 Merged::Clean(tree) => tree,
-                Merged::Conflicts { tree, conflicts } => {
+                Merged::Conflicts { tree, conflicts, .. } => {
                     return self
                         .repository
                         .conflict(&tree, conflicts, &self.forks[0], self.base);
@@ -182,7 +182,7 @@ impl Work<'_> {
         let was = was.map(|was| self.existing(was)).transpose()?;
         let tree = match self.merge(&ours, &theirs, was.as_ref())? {
             Merged::Clean(tree) => tree,
-            Merged::Conflicts { tree, conflicts } => {
+            Merged::Conflicts { tree, conflicts, .. } => {
                 return self
                     .repository
                     .conflict(&tree, conflicts, &self.forks[0], self.base);

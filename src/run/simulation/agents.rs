@@ -12,8 +12,8 @@ use crate::event::{
 };
 use crate::id::{Oid, UnitId};
 use crate::run::{Verification, hash_json, queue_checks, subject, unit_checks};
-use crate::spec::{Check, Severity, StageKind, Usd};
-use crate::unit::{self, Brief, SETUP_FAILED_PREFIX};
+use crate::spec::{Check, RESOLVE_REVIEW, Severity, StageKind, Usd};
+use crate::unit::{self, Brief, OpenConflict, SETUP_FAILED_PREFIX};
 
 /// What of a unit's nature is used up.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,6 +23,7 @@ pub(super) struct Used {
     limited: u32,
     garbage: u32,
     rejections: u32,
+    markers: u32,
     login: bool,
     /// The author has been shown that the work fails where another unit's is, too.
     mended: bool,
@@ -141,33 +142,64 @@ impl Driver {
             StageKind::Prepare => ok(Output::Document {
                 text: unit.to_string(),
             }),
-            StageKind::Implement | StageKind::Fix => self.author(order, *kind),
+            StageKind::Implement | StageKind::Fix => match order.3.conflict() {
+                Some(conflict) => self.resolve(order, conflict),
+                None => self.author(order, *kind),
+            },
             StageKind::Review => self.review(order),
             StageKind::Approve => self.approve(order),
         }
     }
 
-    fn author(&mut self, (unit, start, base, brief): Order<'_>, kind: StageKind) -> Ended {
-        let number = number_of(unit);
-        let nature = self.setting.natures[number].clone();
+    /// What of an author's nature ends an attempt before there is work.
+    fn ends_early(&mut self, number: usize) -> Option<Ended> {
+        let nature = &self.setting.natures[number];
         let used = &mut self.used[number];
         if nature.login && !used.login {
             used.login = true;
-            return bare(Outcome::Auth);
+            return Some(bare(Outcome::Auth));
         }
         if used.limited < nature.limited {
             used.limited += 1;
             let reset = self.now + SignedDuration::from_secs(i64::from(used.limited) * 60 - 90);
-            return bare(Outcome::RateLimited { reset });
+            return Some(bare(Outcome::RateLimited { reset }));
         }
         let outcome = nature.fails.get(used.fails).copied();
         used.fails += usize::from(outcome.is_some());
-        if let Some(outcome) = outcome.or(nature.stubborn) {
-            return Ended {
-                detail: (outcome == Outcome::Denied).then(|| format!("{SETUP_FAILED_PREFIX}no network")),
-                ..bare(outcome)
-            };
+        let outcome = outcome.or(nature.stubborn)?;
+        Some(Ended {
+            detail: (outcome == Outcome::Denied).then(|| format!("{SETUP_FAILED_PREFIX}no network")),
+            ..bare(outcome)
+        })
+    }
+
+    /// The author lets its own side of a conflict stand, on top of everything else that landed.
+    fn resolve(&mut self, (unit, start, base, _): Order<'_>, conflict: &OpenConflict) -> Ended {
+        let number = number_of(unit);
+        assert_eq!(
+            start.commit, conflict.onto,
+            "a conflict is resolved where it was met"
+        );
+        if let Some(ended) = self.ends_early(number) {
+            return ended;
         }
+        if self.used[number].markers < self.setting.natures[number].leaves_markers {
+            self.used[number].markers += 1;
+            self.see("a conflict was left unresolved");
+            return bare(Outcome::Failed);
+        }
+        self.see("a conflict was resolved");
+        let head = self.write(number, &start.commit, base);
+        ok(work(head, Vec::new(), Vec::new(), number))
+    }
+
+    fn author(&mut self, (unit, start, base, brief): Order<'_>, kind: StageKind) -> Ended {
+        let number = number_of(unit);
+        if let Some(ended) = self.ends_early(number) {
+            return ended;
+        }
+        let nature = self.setting.natures[number].clone();
+        let used = &mut self.used[number];
         let Brief::Author {
             findings,
             failed_checks,
@@ -233,6 +265,9 @@ impl Driver {
         let Brief::Review { open, .. } = brief else {
             panic!("a review gets a review's brief")
         };
+        if start.job == built_in_review() {
+            self.see("a resolution was reviewed without a review in the tier");
+        }
         let nature = &self.setting.natures[number];
         let used = &mut self.used[number];
         if used.garbage < nature.garbage {
@@ -363,6 +398,14 @@ fn row(name: &str, outcome: CheckOutcome, tail: &str) -> CheckResult {
         duration_ms: 1,
         tail: if passed { String::new() } else { tail.to_owned() },
         signature: String::new(),
+    }
+}
+
+fn built_in_review() -> Job {
+    Job::Stage {
+        stage: RESOLVE_REVIEW.parse().expect("it is a stage name"),
+        kind: StageKind::Review,
+        member: 0,
     }
 }
 

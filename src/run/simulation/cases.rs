@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::event::{CheckOutcome, GuardAction, Job, Outcome, Output, UnitEvent};
 use crate::id::{Oid, StageName, UnitId};
 use crate::run::unit_checks;
-use crate::spec::{Performer, Pipeline, StageKind, Usd};
+use crate::spec::{Performer, Pipeline, RESOLVE, StageKind, Usd};
 use crate::unit;
 
 /// One piece of work: never done again once it is done. Try, round, job, and the commit it was done on.
@@ -27,6 +27,9 @@ pub(super) struct Case {
     pub(super) charged: u32,
     pub(super) blamed: u32,
     pub(super) sent_back: u32,
+    /// Conflicts with the target it was sent back with, and whether one of them was resolved for the newest head.
+    pub(super) conflicts: u32,
+    conflicted: bool,
     /// Verifications of it that left a check out.
     pub(super) skipped: u32,
     /// In all tries.
@@ -105,14 +108,19 @@ impl Cases {
                 );
             }
             UnitEvent::AttemptEnded { .. } => self.attempt_ended(id, event, unit, pipeline),
-            UnitEvent::UnitApproved { head, .. } => self.approved(id, &head.commit, unit, pipeline),
+            UnitEvent::UnitApproved { head, base, .. } => {
+                self.approved(id, &head.commit, unit, pipeline);
+                assert_eq!(unit.base(), Some(base));
+                self.of_mut(id).conflicted = false;
+            }
             UnitEvent::UnitPublished | UnitEvent::UnitKept { .. } | UnitEvent::BranchLanded { .. } => {
                 self.of_mut(id).is_there = true;
             }
             UnitEvent::UnitResolved { .. } => {
                 let case = self.of_mut(id);
                 case.resolved = true;
-                (case.charged, case.blamed, case.sent_back) = (0, 0, 0);
+                case.conflicted = false;
+                (case.charged, case.blamed, case.sent_back, case.conflicts) = (0, 0, 0, 0);
             }
             UnitEvent::UnitRetried { .. } => {
                 let case = self.of_mut(id);
@@ -168,7 +176,8 @@ impl Cases {
             }
         );
         let disputed = matches!(output, Some(Output::Work { resolutions, .. }) if !resolutions.is_empty());
-        if is_fix && *outcome == Outcome::Ok && (done || disputed) {
+        let resolves = stage_of(&piece.3).is_some_and(|stage| stage.as_str() == RESOLVE);
+        if is_fix && !resolves && *outcome == Outcome::Ok && (done || disputed) {
             case.fixes += 1;
             let most = pipeline.limits.rounds;
             assert!(case.fixes <= most, "{id} is fixed more than {most} times");
@@ -217,7 +226,9 @@ impl Cases {
             .iter()
             .filter(|stage| stage.kind == StageKind::Fix);
         let many_fixes = fixes.count() > 1;
-        for stage in &plan.tier.stages {
+        let built_in = plan.tier.resolve_review(&plan.agents);
+        let built_in = built_in.iter().filter(|_| self.cases[id].conflicted);
+        for stage in plan.tier.stages.iter().chain(built_in) {
             let judged = match (stage.kind, &stage.by) {
                 (StageKind::Review, _) => !many_fixes,
                 (StageKind::Approve, Performer::Agent(_) | Performer::Panel { .. }) => true,
@@ -235,6 +246,13 @@ impl Cases {
 }
 
 impl Case {
+    /// It leaves the line with a conflict: whoever made its head, every judge is asked about what resolves it.
+    pub(super) fn sent_to_resolve(&mut self) {
+        self.conflicts += 1;
+        self.conflicted = true;
+        self.resolved = false;
+    }
+
     /// Takes an outcome in; `true` when the piece of work is done for good.
     fn take(&mut self, outcome: Outcome, output: Option<&Output>, head: Option<&Oid>) -> bool {
         let done = match (outcome, output) {

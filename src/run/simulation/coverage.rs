@@ -100,6 +100,10 @@ pub(super) const EXPECTED: &[&str] = &[
     "entry_charged",
     "flake_seen",
     "sent_back",
+    "sent_to_resolve",
+    "world a conflict was resolved",
+    "world a resolution was reviewed without a review in the tier",
+    "world a conflict was left unresolved",
     "left already_landed",
     "left evicted",
     "left cancelled",
@@ -251,6 +255,7 @@ fn queue_word(event: &QueueEvent) -> String {
         QueueEvent::EntryCharged { .. } => "entry_charged",
         QueueEvent::FlakeSeen { .. } => "flake_seen",
         QueueEvent::SentBack { .. } => "sent_back",
+        QueueEvent::SentToResolve { .. } => "sent_to_resolve",
         QueueEvent::EntryLeft { end, .. } => match end {
             EntryEnd::AlreadyLanded => "left already_landed",
             EntryEnd::Evicted { .. } => "left evicted",

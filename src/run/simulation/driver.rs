@@ -308,7 +308,8 @@ impl Driver {
             },
         })])?;
         let state = self.state.unit(&unit).expect("a unit of the pipeline");
-        let base = state.base().expect("a unit that is worked on has a base").clone();
+        let base = state.base_for(&start.job);
+        let base = base.expect("a unit that is worked on has a base").clone();
         let brief = Box::new(state.brief(&start.job));
         self.spawn(
             fence,

@@ -299,13 +299,27 @@ impl Laws {
                 );
                 assert!(case.charged < EVICT_AT, "{unit} is evicted at {EVICT_AT}");
             }
+            QueueEvent::SentToResolve { unit, onto, .. } => {
+                let (head, base) = self.line.remove(unit).expect("who leaves was in line");
+                let strategy = setting.pipeline.queue.strategy;
+                let verdict = model::put_onto(git, onto, &head, &base, strategy);
+                assert_eq!(verdict, Verdict::Conflicts, "{unit} conflicts with the target");
+                assert_eq!(state.queue().expected_tip(), Some(onto));
+                let case = self.cases.of_mut(unit);
+                case.sent_to_resolve();
+                let most = setting.pipeline.queue.conflicts_resolved_max();
+                assert!(
+                    case.conflicts <= most,
+                    "{unit} is sent back with more than {most} conflicts"
+                );
+            }
             QueueEvent::EntryLeft { unit, end } => {
                 if let EntryEnd::Evicted { reason, .. } = end {
                     self.evicted(unit, *reason, git, setting, state);
                 }
                 self.line.remove(unit);
                 let case = self.cases.of_mut(unit);
-                (case.charged, case.blamed, case.sent_back) = (0, 0, 0);
+                (case.charged, case.blamed, case.sent_back, case.conflicts) = (0, 0, 0, 0);
                 case.is_there |= *end == EntryEnd::AlreadyLanded;
             }
             _ => {}
@@ -388,8 +402,13 @@ impl Laws {
         let nature = setting.nature(unit);
         let limits = &setting.pipeline.limits;
         let holds = match reason {
+            Reason::ConflictTarget if !self.line.contains_key(unit) => {
+                case.conflicts > 0 && case.failures > limits.retries
+            }
             Reason::ConflictTarget => {
                 let (head, base) = &self.line[unit];
+                let most = setting.pipeline.queue.conflicts_resolved_max();
+                assert_eq!(case.conflicts, most, "{unit} may be sent back once more");
                 let tip = state.queue().expected_tip().expect("it was put onto a tip");
                 let strategy = setting.pipeline.queue.strategy;
                 model::put_onto(git, tip, head, base, strategy) == Verdict::Conflicts
@@ -402,7 +421,7 @@ impl Laws {
             Reason::GateSkipped => case.skipped > 0,
             Reason::ChecksFailed => case.red_checks > 0,
             Reason::RoundsExhausted => !nature.is_good() || case.red_checks > 0 || case.rejections > 0,
-            Reason::Rejected => case.rejections > 0,
+            Reason::Rejected => case.rejections > 0 || (case.conflicts > 0 && nature.findings > 0),
             Reason::SecretInDiff if setting.spec(unit).from_branch.is_some() => {
                 nature.guard == Some(GuardAction::Refuse)
             }

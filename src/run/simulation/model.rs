@@ -151,6 +151,10 @@ impl<'a> Serial<'a> {
             QueueEvent::SentBack { unit, .. } => {
                 assert_eq!(self.serve(unit), Verdict::Fails, "{unit} was sent back");
             }
+            QueueEvent::SentToResolve { unit, onto, .. } => {
+                assert_eq!(*onto, self.target);
+                assert_eq!(self.serve(unit), Verdict::Conflicts, "{unit} was sent to resolve");
+            }
             QueueEvent::EntryLeft { unit, end } => {
                 let expected = match end {
                     EntryEnd::AlreadyLanded => Verdict::AlreadyThere,

@@ -8,7 +8,9 @@ use super::dice::Dice;
 use super::git::{Mark, Path};
 use crate::event::{GuardAction, Outcome};
 use crate::id::UnitId;
-use crate::spec::{Breadth, Check, DependsOn, FromBranch, Overlap, Pipeline, Strategy, Unit, Usd, Verify};
+use crate::spec::{
+    Breadth, Check, DependsOn, FromBranch, OnConflict, Overlap, Pipeline, Strategy, Unit, Usd, Verify,
+};
 
 /// What happens to a run from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub(super) struct Nature {
     pub(super) disputes: bool,
     /// The approver rejects this many times.
     pub(super) rejections: u32,
+    /// An author leaves the markers of a conflict this many times.
+    pub(super) leaves_markers: u32,
     /// A judge answers with garbage this many times.
     pub(super) garbage: u32,
     /// Attempts of an author that the provider refuses.
@@ -70,6 +74,7 @@ impl Nature {
         contradicts: false,
         disputes: false,
         rejections: 0,
+        leaves_markers: 0,
         garbage: 0,
         limited: 0,
         login: false,
@@ -222,6 +227,9 @@ fn draw_limits(pipeline: &mut Pipeline, kind: Kind, dice: &mut Dice) {
     ];
     pipeline.queue.window = dice.pick(&breadths);
     pipeline.queue.batch = dice.pick(&breadths);
+    let recoveries = [OnConflict::Agent, OnConflict::Agent, OnConflict::Evict];
+    pipeline.queue.on_conflict = dice.pick(&recoveries);
+    pipeline.queue.conflict_rounds = 1 + dice.roll(2);
 }
 
 fn draw_checks(pipeline: &mut Pipeline, dice: &mut Dice) {
@@ -276,6 +284,7 @@ fn draw_nature(number: usize, count: usize, kind: Kind, dice: &mut Dice) -> Natu
         shared: dice
             .chance(20)
             .then(|| 80 + Path::try_from(dice.roll(2)).expect("few")),
+        leaves_markers: dice.pick(&[0, 0, 0, 0, 1, 2, u32::MAX]),
         cost_micros: u64::from(dice.roll(4)) * 100_000,
         ..Nature::GOOD
     };

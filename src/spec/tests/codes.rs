@@ -197,8 +197,6 @@ fn what_is_not_built_is_refused_at_its_place() {
         "notify: {}",
         "sandbox: {}",
         "land: pull-request",
-        "queue: {on_conflict: agent}",
-        "queue: {conflict_rounds: 2}",
         "queue: {max_age: 30d}",
         "workspace: {sparse: true}",
         "workspace: {cache: {}}",
@@ -265,6 +263,24 @@ fn the_stall_alarm_is_a_duration_and_is_left_out_of_the_frozen_file_where_it_is_
         6,
         "30m",
     );
+}
+
+#[test]
+fn a_conflict_is_resolved_by_an_agent_unless_the_file_says_evict() {
+    use crate::spec::OnConflict::{Agent, Evict};
+    for (written, on_conflict, resolved) in [
+        ("{}", Agent, 2),
+        ("{on_conflict: agent, conflict_rounds: 5}", Agent, 5),
+        ("{on_conflict: evict}", Evict, 0),
+        ("{on_conflict: evict, conflict_rounds: 5}", Evict, 0),
+    ] {
+        let loaded = with_head(&format!("{UNIT}queue: {written}\n"));
+        let queue = loaded.pipeline.expect("no error").queue;
+        assert_eq!(
+            (queue.on_conflict, queue.conflicts_resolved_max()),
+            (on_conflict, resolved)
+        );
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A small driver that plays the engine: it starts what the machine asks for and answers as a test says.
 
 mod attempts;
+mod conflict;
 mod gates;
 mod laws;
 mod queue;
