@@ -5,8 +5,8 @@ use super::EngineError;
 use super::attempt::{Attempt, Conclusion, PATCH_BYTES_MAX};
 use super::interpret::{self, Account};
 use crate::agent::{LandedWork, Packet};
-use crate::event::{Head, Outcome};
-use crate::git::IntegrateUnit;
+use crate::event::{GuardAction, GuardHit, Head, Outcome, Reason};
+use crate::git::{IntegrateUnit, Resolved, Undone};
 use crate::id::Oid;
 use crate::port::MergeInPlace;
 use crate::unit::OpenConflict;
@@ -56,6 +56,65 @@ impl Attempt {
     }
 }
 
+/// Paths named in one sentence; the rest is counted.
+const PATHS_NAMED_MAX: usize = 5;
+/// Lines quoted of each.
+const LINES_QUOTED_MAX: usize = 5;
+/// Longest quoted line, in characters.
+const LINE_CHARS_MAX: usize = 80;
+
+/// Refuses what undoes landed work outside the conflict's own hunks.
+fn taken_back(
+    attempt: &Attempt,
+    conflict: &OpenConflict,
+    commit: &Oid,
+) -> Result<Option<GuardHit>, EngineError> {
+    let undone = attempt.tools.repository.undone(&Resolved {
+        old_base: &conflict.base,
+        old_head: &conflict.head,
+        new_base: &conflict.onto,
+        result: commit,
+        conflicts: &conflict.conflicts,
+    })?;
+    Ok((!undone.is_empty()).then(|| GuardHit {
+        reason: Reason::DiffNotPreserved,
+        action: GuardAction::Refuse,
+        sentence: undone_sentence(&undone),
+    }))
+}
+
+fn undone_sentence(undone: &[Undone]) -> String {
+    let places: Vec<String> = undone.iter().take(PATHS_NAMED_MAX).map(place).collect();
+    let more = match undone.len().saturating_sub(PATHS_NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "The resolution takes back what landed outside the conflict, in {}{more}.",
+        places.join(", ")
+    )
+}
+
+/// `lib.rs (landed as 1234567: -fn f(), +fn g())`.
+fn place(undone: &Undone) -> String {
+    let quoted: Vec<String> = undone
+        .lines
+        .iter()
+        .take(LINES_QUOTED_MAX)
+        .map(|line| {
+            line.chars()
+                .filter(|c| !c.is_control())
+                .take(LINE_CHARS_MAX)
+                .collect()
+        })
+        .collect();
+    let landed = undone
+        .landed_as
+        .as_ref()
+        .map_or_else(String::new, |commit| format!("landed as {}: ", commit.short()));
+    format!("{} ({landed}{})", undone.path, quoted.join(", "))
+}
+
 /// The tree an author left of a conflict becomes the unit's one commit on the target's tip.
 pub(super) fn work(
     attempt: &Attempt,
@@ -88,7 +147,7 @@ pub(super) fn work(
         return Ok(Conclusion::bare(Outcome::Failed, told));
     }
     let commit = interpret::commit_of(attempt, &tree)?;
-    // What is held against a result that is no attempt's failure: the guards on every author's work, on its new base.
-    let hits = interpret::inspect_work(attempt, &commit)?;
+    let mut hits = interpret::inspect_work(attempt, &commit)?;
+    hits.extend(taken_back(attempt, conflict, &commit)?);
     interpret::finished(attempt, Head { commit, tree }, account, hits, Vec::new())
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::world::{World, file};
 
-/// Every unit writes the one line of `shared.txt`. In the stage `resolve` the author looks around, waits where it is
+/// Every unit writes the one line of `shared.txt`, and a line of its own in `places.txt` where there is one. In the stage `resolve` the author looks around, waits where it is
 /// told to, and then does what the file `how.<unit>` or `how` beside the repository says; without one it keeps both sides.
 const AUTHOR: &str = r#"
 set -eu
@@ -14,6 +14,7 @@ base="$COUNT_DIR/.."
 echo "$PIPELINE_STAGE.$PIPELINE_ROUND" >> "$COUNT_DIR/$PIPELINE_UNIT"
 if [ "$PIPELINE_STAGE" != resolve ]; then
     echo "by $PIPELINE_UNIT" > shared.txt
+    [ ! -f places.txt ] || sed -i "s/^place of $PIPELINE_UNIT$/taken by $PIPELINE_UNIT/" places.txt
     echo '{"summary":"done"}' > "$PIPELINE_RESULT"
     exit 0
 fi
@@ -27,8 +28,9 @@ while [ -e "$base/hold" ]; do touch "$base/held"; sleep 0.05; done
 how=both
 [ -f "$base/how" ] && how=$(cat "$base/how")
 [ -f "$base/how.$PIPELINE_UNIT" ] && how=$(cat "$base/how.$PIPELINE_UNIT")
+case "$how.$PIPELINE_ATTEMPT" in undo.*|undo-once.1) sed -i "/$PIPELINE_UNIT/! s/^taken by/place of/" places.txt ;; esac
 case "$how" in
-both) grep -v '^[<=>]\{7\}' shared.txt > "$TMPDIR/both"; cat "$TMPDIR/both" > shared.txt ;;
+both|undo|undo-once) grep -v '^[<=>]\{7\}' shared.txt > "$TMPDIR/both"; cat "$TMPDIR/both" > shared.txt ;;
 markers) echo "more" >> shared.txt ;;
 nothing) ;;
 theirs) git checkout -q HEAD -- . ;;
@@ -504,4 +506,52 @@ echo '{"summary":"done"}' > "$PIPELINE_RESULT"
         assert_eq!(world.repo.join("kept.txt").exists(), code == 0, "{how}");
         world.expect(&["doctor", "--strict"], 0);
     }
+}
+
+/// Two units that conflict in `shared.txt` and side by side change `places.txt`, in which git merges them.
+fn with_places() -> World {
+    let world = world(&["one", "two"], "small", "");
+    world.write("places.txt", "place of one\n-\n-\n-\n-\nplace of two\n");
+    world.commit("chore: places");
+    world
+}
+
+#[test]
+fn a_resolution_that_undoes_landed_work_outside_the_conflict_is_refused() {
+    let world = with_places();
+    say(&world, "how", "undo");
+    world.expect(&["run", "rfc.yaml"], 5);
+    let order = by_landing(&world, &["one", "two"]);
+    let (first, second) = (order[0], order[1]);
+    assert_eq!(world.unit(second)["reason"], "diff_not_preserved");
+    let landed = world.git(&["rev-parse", "--short=7", "main"]);
+    let sentence = bundle(&world, second)["sentence"].as_str().unwrap().to_owned();
+    for told in [
+        "takes back what landed outside the conflict, in places.txt",
+        &format!("landed as {}", landed.trim()),
+        &format!("taken by {first}"),
+    ] {
+        assert!(sentence.contains(told), "{told}: {sentence}");
+    }
+    assert_eq!(
+        world.calls(second)[3..],
+        ["resolve.1", "resolve.1"],
+        "nobody was asked to review it"
+    );
+    assert!(world.read("places.txt").contains(&format!("taken by {first}")));
+    world.expect(&["doctor", "--strict"], 0);
+}
+
+#[test]
+fn an_author_whose_resolution_was_refused_is_told_what_it_took_back_and_may_do_it_right() {
+    let world = with_places();
+    say(&world, "how", "undo-once");
+    world.expect(&["run", "rfc.yaml"], 0);
+    let order = by_landing(&world, &["one", "two"]);
+    let seen = beside(&world, &format!("seen.{}.1.2", order[1]));
+    assert!(!grep("takes back what landed", &seen.join("context")).is_empty());
+    for unit in order {
+        assert!(world.read("places.txt").contains(&format!("taken by {unit}")));
+    }
+    world.expect(&["doctor", "--strict"], 0);
 }
