@@ -16,7 +16,7 @@ use super::packet::{
 };
 use super::result::schema;
 use super::template::{LISTS, TEXTS, Templates};
-use crate::event::Conflict;
+use crate::event::{Conflict, conflict_id};
 
 /// Bytes of what the unit asks.
 pub const TASK_BYTES_MAX: usize = 64 * 1024;
@@ -311,18 +311,20 @@ impl Shown {
 
     /// The other side of a conflict; the unit's own is the diff.
     fn conflicts(&mut self, conflicts: &[Conflict], target_diff: &[u8]) {
-        let row = |at: &Conflict| json!({"path": at.path, "kind": at.kind, "hunks": at.hunks, "landed_by": at.landed_by, "landed_as": at.landed_as});
-        self.json("conflicts.json", conflicts.iter().map(row).collect());
-        let text: String = conflicts
-            .iter()
-            .map(|at| {
-                let by = match &at.landed_by {
-                    Some(unit) => format!(", with unit {unit}, which landed"),
-                    None => String::new(),
-                };
-                format!("{} ({}{by})\n{}\n", at.path, at.kind, at.hunks)
-            })
-            .collect();
+        let mut rows = Vec::new();
+        let mut text = String::new();
+        for (place, at) in conflicts.iter().enumerate() {
+            let id = conflict_id(place);
+            let mut row = to_value(at);
+            row["id"] = json!(id);
+            rows.push(row);
+            let by = match &at.landed_by {
+                Some(unit) => format!(", with unit {unit}, which landed"),
+                None => String::new(),
+            };
+            text.push_str(&format!("{id} {} ({}{by})\n{}\n", at.path, at.kind, at.hunks));
+        }
+        self.json("conflicts.json", Value::Array(rows));
         let block = self.fence(
             "conflicts",
             Text::Code,

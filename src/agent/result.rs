@@ -331,11 +331,12 @@ fn require_text(text: &str, field: &str, what: &str) -> Result<(), ResultError> 
     Ok(())
 }
 
-/// Ids are `F-<n>`, and each stands once: two answers about one finding would be two verdicts.
+/// Ids are `F-<n>`, in resolutions also the `C-<n>` of a conflict, and each stands once: two answers about one finding would be two verdicts.
 fn check_ids<'a>(ids: impl Iterator<Item = &'a String>, list: &str) -> Result<(), ResultError> {
     let mut seen = std::collections::BTreeSet::new();
     for id in ids {
-        if !is_finding_id(id) {
+        let of_conflict = list == "resolutions" && is_numbered(id, "C-");
+        if !is_finding_id(id) && !of_conflict {
             return Err(error(format!(
                 "`{}` in `{list}` is not the id of a finding. Use the ids of findings.json: F-1, F-2, ….",
                 shown(id)
@@ -351,7 +352,11 @@ fn check_ids<'a>(ids: impl Iterator<Item = &'a String>, list: &str) -> Result<()
 }
 
 fn is_finding_id(id: &str) -> bool {
-    id.strip_prefix("F-").is_some_and(|number| {
+    is_numbered(id, "F-")
+}
+
+fn is_numbered(id: &str, prefix: &str) -> bool {
+    id.strip_prefix(prefix).is_some_and(|number| {
         (1..=6).contains(&number.len())
             && number.bytes().all(|b| b.is_ascii_digit())
             && !number.starts_with('0')

@@ -83,10 +83,12 @@ fn open(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
     match head.filter(|_| reason == Reason::ConflictTarget) {
         Some(head) => {
             repository.add_person_worktree(&path, &branch, &tip)?;
-            repository.start_merge_conflict(&path, &tip, &head)?;
-            println(&format!(
-                "The conflict of `{unit}` with {target} is in place there."
-            ));
+            let told = if repository.start_merge_conflict(&path, &tip, &head)? {
+                format!("The conflict of `{unit}` with {target} is in place there.")
+            } else {
+                format!("`{unit}` conflicts with {target} no more; its work is staged there.")
+            };
+            println(&told);
         }
         None => {
             let start = row.head.clone().unwrap_or(tip);

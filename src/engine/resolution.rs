@@ -5,7 +5,7 @@ use super::EngineError;
 use super::attempt::{Attempt, Conclusion, PATCH_BYTES_MAX};
 use super::interpret::{self, Account};
 use crate::agent::{LandedWork, Packet};
-use crate::event::{GuardAction, GuardHit, Head, Outcome, Reason};
+use crate::event::{GuardAction, GuardHit, Head, Outcome, Reason, conflict_id};
 use crate::git::{IntegrateUnit, Resolved, Undone};
 use crate::id::Oid;
 use crate::port::MergeInPlace;
@@ -135,8 +135,10 @@ pub(super) fn work(
     };
     let as_it_was = tree == repository.conflicted(&conflict.onto, &unit)?.tree;
     let markers = repository.conflict_markers(&conflict.onto, &tree)?;
-    // What leaves no markers may be right as git left it, and then the author says so.
-    if as_it_was && (!markers.is_empty() || account.resolutions.is_empty()) {
+    // What leaves no markers may be right as git left it, and then the author says so of each conflict.
+    let is_settled = |id: String| account.resolutions.iter().any(|said| said.finding == id);
+    let settled = (0..conflict.conflicts.len()).map(conflict_id).all(is_settled);
+    if as_it_was && !(markers.is_empty() && settled) {
         return Ok(Conclusion::bare(
             Outcome::NoChange,
             "the author left the conflict as it was",

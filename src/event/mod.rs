@@ -18,7 +18,7 @@ use crate::id::{Oid, RunId, UnitId};
 pub use evidence::{CheckOutcome, CheckResult, Evidence};
 pub use queue::{
     Candidate, CandidateUnit, Conflict, EntryEnd, Hold, LandRefusal, LandedUnit, Obstacle, QueueEvent,
-    QueueStep, VerifyPurpose, conflict_sentence,
+    QueueStep, VerifyPurpose, conflict_id, conflict_sentence,
 };
 pub use reason::Reason;
 pub use unit::{

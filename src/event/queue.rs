@@ -335,6 +335,11 @@ impl QueueStep {
     }
 }
 
+/// What the author who resolves it calls a conflict, by its place from 0: `C-<n>`.
+pub fn conflict_id(place: usize) -> String {
+    format!("C-{}", place + 1)
+}
+
 /// A conflict with the target, as a sentence that names the paths and who brought the other side.
 pub fn conflict_sentence(conflicts: &[Conflict]) -> String {
     let places: Vec<String> = conflicts

@@ -81,11 +81,12 @@ impl Repository {
     }
 
     /// Puts the change of `head` onto `base` into `worktree`, which becomes clean at `base` first: conflicts stand in
-    /// the files with markers and in the index with their stages; what does not conflict is staged.
+    /// the files with markers and in the index with their stages; what does not conflict is staged. False when nothing
+    /// conflicts.
     ///
     /// # Errors
     /// When the worktree has work in it, or git fails. A conflict is what is wanted.
-    pub fn start_merge_conflict(&self, worktree: &Path, base: &Oid, head: &Oid) -> Result<()> {
+    pub fn start_merge_conflict(&self, worktree: &Path, base: &Oid, head: &Oid) -> Result<bool> {
         let here = self
             .invoker()
             .line(&self.personal(worktree).args(["rev-parse", "--verify", "HEAD"]))?;
@@ -109,7 +110,7 @@ impl Repository {
         let output = self.invoker().run(&call)?;
         let unmerged = self.output(&self.personal(worktree).args(["ls-files", "-z", "--unmerged"]))?;
         if output.status.success() || !unmerged.is_empty() {
-            return Ok(());
+            return Ok(!unmerged.is_empty());
         }
         Err(failed(&call, &output))
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::testing::{TestRepo, write_in};
-use super::{Error, View};
+use super::{Error, IntegrateUnit, View};
 
 #[test]
 fn a_worktree_is_listed_locked_and_removed_without_a_trace() {
@@ -203,7 +203,7 @@ fn a_conflict_is_put_in_place_with_markers_and_stages() {
     let base = repo.commit("target", &[("a.txt", "one\ntarget\nthree\n")]);
     let (git, place) = (repo.open(), repo.path("resolve"));
     git.add_person_worktree(&place, "pipeline/r/api", &base).unwrap();
-    git.start_merge_conflict(&place, &base, &head).unwrap();
+    assert!(git.start_merge_conflict(&place, &base, &head).unwrap());
     assert!(
         fs::read_to_string(place.join("a.txt"))
             .unwrap()
@@ -228,4 +228,42 @@ fn a_conflict_is_not_started_over_a_persons_work() {
     write_in(&place, "a.txt", "mine\n");
     assert!(git.start_merge_conflict(&place, &base, &head).is_err());
     assert_eq!(fs::read_to_string(place.join("a.txt")).unwrap(), "mine\n");
+}
+
+#[test]
+fn an_attempt_has_a_conflict_as_git_would_leave_it_and_the_same_one_each_time() {
+    let repo = TestRepo::new();
+    repo.commit("first", &[("gone", "one\ntwo\n")]);
+    let fork = repo.head();
+    let head = repo.commit(
+        "unit",
+        &[
+            ("a.txt", "one\nunit\nthree\n"),
+            ("fits", "f\n"),
+            ("gone", "one\nmore\n"),
+        ],
+    );
+    repo.git(&["reset", "-q", "--hard", fork.as_str()]);
+    repo.git(&["rm", "-q", "gone"]);
+    let onto = repo.commit("target", &[("a.txt", "one\ntarget\nthree\n")]);
+    let git = repo.open();
+    let unit = IntegrateUnit { head, base: fork };
+    let merge = git.conflicted(&onto, &unit).unwrap();
+    assert_eq!(git.conflicted(&onto, &unit).unwrap(), merge);
+    let place = repo.path("wt");
+    git.add_worktree(&place, &onto, "x").unwrap();
+    let view = View::Conflict {
+        commit: onto.clone(),
+        merge: merge.clone(),
+    };
+    git.populate_private(&place, &repo.path("p"), view).unwrap();
+    assert_eq!(
+        repo.git_in(&place, &["status", "--porcelain"]),
+        "UU a.txt\nA  fits\nDU gone"
+    );
+    assert_eq!(repo.git_in(&place, &["rev-parse", "HEAD"]), onto.as_str());
+    let text = fs::read_to_string(place.join("a.txt")).unwrap();
+    assert!(text.contains("target\n=======\nunit\n"), "{text}");
+    assert_eq!(git.conflict_markers(&onto, &merge.tree).unwrap(), ["a.txt"]);
+    assert_eq!(git.conflict_markers(&onto, &onto).unwrap(), Vec::<String>::new());
 }

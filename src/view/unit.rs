@@ -347,7 +347,8 @@ impl UnitView {
             } => {
                 self.head = Some(head.commit.clone());
                 self.fixes_used += u32::from(kind == "fix" && stage.as_str() != RESOLVE);
-                for resolution in resolutions {
+                // What it says of a conflict is about no finding.
+                for resolution in resolutions.iter().filter(|_| stage.as_str() != RESOLVE) {
                     self.resolve(resolution);
                 }
             }

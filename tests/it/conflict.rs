@@ -488,7 +488,7 @@ kept.implement)
     echo more >> shared.txt; echo own > kept.txt ;;
 kept.resolve)
     case HOW in
-    keep) echo '{"summary":"kept","resolutions":[{"finding":"shared.txt","action":"fixed","note":"it stays"}]}' > "$PIPELINE_RESULT"; exit 0 ;;
+    keep) echo '{"summary":"kept","resolutions":[{"finding":"C-1","action":"fixed","note":"it stays"}]}' > "$PIPELINE_RESULT"; exit 0 ;;
     drop) rm shared.txt ;;
     esac ;;
 esac
