@@ -372,7 +372,7 @@ impl Lines<'_> {
                 (!lines.is_empty()).then(|| lines.join("\n"))
             }
             QueueEvent::EntryHeld { unit, hold } => {
-                let text = one_line(&hold.sentence(), TEXT_CHARS_MAX);
+                let text = one_line(&format!("{}: {}", hold.code(), hold.sentence()), TEXT_CHARS_MAX);
                 Some(self.of_unit(Tone::Attention, "HELD", unit, &text))
             }
             QueueEvent::IntegrationFailed { unit, .. } => {

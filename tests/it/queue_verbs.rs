@@ -244,7 +244,7 @@ fn while_an_engine_runs_the_verbs_say_who_has_the_repository() {
 fn what_cannot_be_is_refused_with_its_place_and_the_way_on() {
     let world = in_line("");
     for (args, code, told) in [
-        (&["queue", "top", "aa"] as &[&str], 4, "did you mean `a`?"),
+        (&["queue", "top", "aa"] as &[&str], 4, "`pipeline status` lists the units"),
         (&["cancel", "zebra"], 4, "has no unit `zebra`"),
         (
             &["queue", "freeze", "--below", "high"],
