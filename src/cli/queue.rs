@@ -181,7 +181,8 @@ fn history_before(context: &Context, reading: &Reading) -> Option<(RunId, Histor
         .filter_map(|run| context.read(run).ok());
     others.find_map(|other| {
         let history = History::of(&other.records);
-        let counts = other.view.run.target == reading.view.run.target && !history.is_empty();
+        let is_same = other.view.run.named_target() == reading.view.run.named_target();
+        let counts = is_same && !history.is_empty();
         counts.then_some((other.run, history))
     })
 }

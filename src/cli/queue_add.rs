@@ -88,7 +88,7 @@ fn latest_of(context: &Context, frozen: &Frozen, target: &str) -> Result<Option<
             continue;
         }
         let reading = context.read(run)?;
-        if reading.view.run.target == target {
+        if reading.view.run.named_target() == target {
             return Ok(Some(reading));
         }
     }

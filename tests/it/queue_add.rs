@@ -129,6 +129,19 @@ fn to_ask_again_changes_nothing_and_says_where_the_branch_is() {
 }
 
 #[test]
+fn a_branch_that_landed_on_the_branch_of_a_run_is_not_asked_for_again() {
+    let world = with_branches(&["x"]);
+    let text = world
+        .read("rfc.yaml")
+        .replace("checks:\n", "land: branch\nchecks:\n");
+    world.write("rfc.yaml", &text);
+    world.commit("chore: land on a branch");
+    add(&world, &["x", "--no-review", "--file", "rfc.yaml"], 0);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert!(add(&world, &["x"], 0).contains("has landed"));
+}
+
+#[test]
 fn a_branch_that_fails_is_named_with_the_way_on() {
     let world = with_branches(&[]);
     push(&world, "bad", "broken");
