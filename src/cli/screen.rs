@@ -189,7 +189,12 @@ impl Observer for RunScreen {
         if let Event::Run(RunEvent::PreflightEnded { evidence, .. }) = &record.event {
             inner.red = evidence.first_failure().map(|failed| {
                 let said = sanitize(failed.tail.trim_end());
-                format!("The check `{}` fails on the target itself:\n{said}", failed.name)
+                let told = format!("The check `{}` fails on the target itself", failed.name);
+                if said.is_empty() {
+                    format!("{told}, and prints nothing.")
+                } else {
+                    format!("{told}:\n{said}")
+                }
             });
         }
         if may_evict(&record.event) {
@@ -267,7 +272,13 @@ impl Inner {
 
     /// What keeps the run from going on, and the commands that help.
     fn what_a_person_must_do(&self, cause: StopCause, again: &str) -> String {
-        let mut lines: Vec<String> = self.red.iter().chain(&self.view.run.trouble).cloned().collect();
+        let mut lines: Vec<String> = self
+            .red
+            .as_ref()
+            .or(self.view.run.trouble.as_ref())
+            .into_iter()
+            .cloned()
+            .collect();
         let places = self.view.queue_places();
         lines.extend(words_of_people(&self.view).lines().map(str::to_owned));
         for unit in &self.view.units {

@@ -64,6 +64,7 @@ pub fn table(view: &View, forecast: &Forecast, style: LineStyle, now: Timestamp)
         out.push_str(&grid(&rows));
         let _ = write!(out, "\n{}\n", judged_by(view, forecast));
     }
+    out.push_str(&trouble_line(view));
     out.push_str(&stall_line(view, now));
     out.push_str(&words_of_people(view));
     if run.state != RunState::Running && !view.is_settled() && !view.queue().is_paused() {
@@ -73,13 +74,24 @@ pub fn table(view: &View, forecast: &Forecast, style: LineStyle, now: Timestamp)
     out
 }
 
+/// What keeps everybody waiting: a red target, a safety stop.
+pub(super) fn trouble_line(view: &View) -> String {
+    let Some(trouble) = &view.run.trouble else {
+        return String::new();
+    };
+    let who = if view.queue().is_empty() { "run" } else { "queue" };
+    let trouble = one_line(trouble, CELL_CHARS_MAX);
+    format!("The {who} waits: {}.\n", trouble.trim_end_matches('.'))
+}
+
 /// That units wait and nothing lands, once the alarm was raised.
 pub(super) fn stall_line(view: &View, now: Timestamp) -> String {
     view.run.stalled_since.map_or_else(String::new, |since| {
-        format!(
-            "STALLED: {} `pipeline queue` and `pipeline why UNIT` say why.\n",
-            stall_sentence(view, since, now)
-        )
+        let first = view.queue().entries().into_iter().next();
+        let more = first.map_or_else(String::new, |first| {
+            format!(" `pipeline why {}` tells more.", first.unit)
+        });
+        format!("STALLED: {}{more}\n", stall_sentence(view, since, now))
     })
 }
 
@@ -96,7 +108,10 @@ pub(super) fn stall_sentence(view: &View, since: Timestamp, now: Timestamp) -> S
         )
     });
     let since = duration(elapsed_ms(since, now));
-    format!("nothing has landed for {since} while the queue holds {waiting}{first}.")
+    let sentence = format!("nothing has landed for {since} while the queue holds {waiting}{first}");
+    // What was cut ends as it was cut.
+    let end = if sentence.ends_with(['.', '…']) { "" } else { "." };
+    sentence + end
 }
 
 /// What people said to the queue, and how it is taken back.

@@ -72,13 +72,7 @@ pub fn status(view: &View, style: LineStyle, now: Timestamp) -> String {
     }
     out.push_str(&grid(&rows));
     out.push('\n');
-    if let Some(trouble) = &run.trouble {
-        let _ = writeln!(
-            out,
-            "The queue waits: {}.",
-            one_line(trouble, CELL_CHARS_MAX).trim_end_matches('.')
-        );
-    }
+    out.push_str(&super::queue::trouble_line(view));
     out.push_str(&super::queue::stall_line(view, now));
     out.push_str(&super::queue::words_of_people(view));
     if run.waived {

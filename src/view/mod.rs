@@ -26,7 +26,7 @@ pub use worked::{Worked, elapsed_ms};
 
 pub use standing::{Standing, Waited};
 
-use crate::event::{Event, Outcome, Record, RunEvent, StopCause};
+use crate::event::{Event, Hold, Outcome, Record, RunEvent, StopCause};
 use crate::id::UnitId;
 use crate::queue::{EntryView, Settings, State as Queue};
 use crate::spec::{Pipeline, Usd, Verify};
@@ -218,6 +218,8 @@ impl View {
                 self.run.finished_at = None;
                 // Time without an engine is nobody's stall.
                 self.run.stalled_since = None;
+                // Whoever starts one says that what was red may pass now.
+                self.run.trouble = self.trouble_of_queue();
             }
             RunEvent::EngineStopped { why } => {
                 self.run.stopped = Some(*why);
@@ -240,7 +242,14 @@ impl View {
                 self.run.finished_at = Some(record.at);
             }
             RunEvent::UnitsAdded { .. } => self.reopen(),
-            RunEvent::RunRebuilt { .. } | RunEvent::PreflightEnded { .. } => {}
+            RunEvent::PreflightEnded { evidence, .. } => {
+                let red = evidence.first_failure().map(|failed| {
+                    let check = failed.name.clone();
+                    Hold::BaseRed { check }.sentence()
+                });
+                self.run.trouble = red.or_else(|| self.trouble_of_queue());
+            }
+            RunEvent::RunRebuilt { .. } => {}
         }
     }
 

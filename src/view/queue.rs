@@ -29,13 +29,18 @@ impl View {
         if let QueueEvent::QueueStalled { since } = event {
             self.run.stalled_since = Some(*since);
         }
+        self.run.trouble = self.trouble_of_queue();
+    }
+
+    /// Why the queue as a whole waits or stopped.
+    pub(super) fn trouble_of_queue(&self) -> Option<String> {
         let red = || {
             let (_, check) = self.queue.base_red()?;
             let check = check.to_owned();
             Some(Hold::BaseRed { check }.sentence())
         };
         let stopped = self.queue.safety_stop().map(|(_, sentence)| sentence.to_owned());
-        self.run.trouble = stopped.or_else(red);
+        stopped.or_else(red)
     }
 
     /// What an event of the queue says about units; `verified` are those that a run of the checks was about.

@@ -107,6 +107,11 @@ impl View {
             standing.sentence.push_str("; the budget is spent");
             return standing.with(format!("{again} with `--budget-usd AMOUNT` goes on"));
         }
+        if let (Some(StopCause::BaseRed), Some(trouble)) = (self.run.stopped, &self.run.trouble) {
+            standing.waits_for.push(Waited::Base);
+            standing.sentence.push_str(&format!("; {trouble}"));
+            return standing.with(format!("{} ({again})", Reason::BaseRed.remedy()));
+        }
         standing.waits_for.push(Waited::Engine);
         let remedy = || format!("No engine runs: {again} goes on.");
         standing.remedy.get_or_insert_with(remedy);
@@ -202,7 +207,8 @@ impl View {
                     .filter(|id| !self.is_done(id))
                     .cloned()
                     .collect();
-                let sentence = format!("it needs {}, which has not landed yet", names(&missing));
+                let have = if missing.len() == 1 { "has" } else { "have" };
+                let sentence = format!("it needs {}, which {have} not landed yet", names(&missing));
                 let waits_for = missing.into_iter().map(Waited::Unit).collect();
                 Standing::new(code, sentence, waits_for)
             }

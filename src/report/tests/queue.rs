@@ -1,11 +1,11 @@
 //! What people are shown of the queue.
 
 use super::{last_line, unicode};
-use crate::event::QueueEvent;
+use crate::event::{CheckOutcome, QueueEvent, RunEvent, StopCause};
 use crate::report::LineStyle;
 use crate::report::queue::{Forecast, table};
-use crate::view::View;
-use crate::view::tests::{Script, moment, pipeline};
+use crate::view::tests::{Script, evidence, moment, oid, pipeline};
+use crate::view::{View, Waited};
 
 /// Two units in line, one of them verified on the other, and a third that joined later.
 fn in_line() -> Script {
@@ -81,4 +81,32 @@ fn an_alarm_is_told_with_what_the_first_in_line_waits_for() {
     let mut script = in_line();
     script.queue(QueueEvent::QueueStalled { since: moment(0) });
     insta::assert_snapshot!(last_line(&script).unwrap(), @"STALLED [       ] queue     nothing has landed for 10.0s while the queue holds 3 units; `lexer`, the first, is verifying: the checks run on the candidate that puts it onto the tip of main.");
+}
+
+#[test]
+fn a_target_that_was_red_before_work_began_is_what_everybody_waits_for() {
+    let mut script = Script::new();
+    script
+        .begin()
+        .run(RunEvent::PreflightEnded {
+            commit: oid('4'),
+            evidence: evidence(CheckOutcome::Failed),
+        })
+        .run(RunEvent::EngineStopped {
+            why: StopCause::BaseRed,
+        });
+    let told = "the check `test` fails on the target itself";
+    assert!(queue_table(&script).contains(&format!("\nThe run waits: {told}.\n")));
+    let standing = script.view.standing(script.unit_view("lexer"), &[]);
+    assert!(standing.sentence.ends_with(told), "{standing:?}");
+    assert!(standing.waits_for.contains(&Waited::Base), "{standing:?}");
+    script.run(RunEvent::EngineStarted {
+        epoch: 2,
+        pid: 1,
+        version: String::new(),
+    });
+    assert!(
+        !queue_table(&script).contains("waits:"),
+        "whoever calls again says that it may pass now"
+    );
 }
