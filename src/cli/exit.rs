@@ -17,7 +17,7 @@ pub enum Exit {
     NoMatch,
     /// Finished, but some unit needs a person.
     NeedsPerson,
-    /// Stopped by budget, time limit, a human gate, a dirty target or a red base; the same command goes on.
+    /// Stopped by budget, time limit, a human gate, a pause, a dirty target or a red base; the same command goes on.
     Stopped,
     /// Another engine holds the repository.
     Held,

@@ -50,7 +50,7 @@ pub(super) fn cancel(context: &Context, args: &CancelArgs) -> Result<Exit, Failu
     let mut told = format!("`{unit}` is cancelled; `pipeline retry {unit}` brings it back.");
     let waiting = waiting_for(&reading.view, &unit);
     if !waiting.is_empty() {
-        told.push_str(&format!("\nIn vain wait for it: {}.", waiting.join(", ")));
+        told.push_str(&format!("\nWhat needs it waits in vain: {}.", waiting.join(", ")));
     }
     write_wish(context, "cancel", &reading, &unit, Wish::Cancel, &told)?;
     Ok(tell_next(&reading))

@@ -65,7 +65,7 @@ fn open(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
             row.state.as_str()
         );
         return Err(Failure::new(Exit::Usage, "wrong_state", message)
-            .help("`pipeline retry UNIT` starts any unit afresh that has not landed"));
+            .help(format!("`pipeline status` shows where every unit is; `pipeline retry {unit}` starts it afresh unless it has landed")));
     };
     let path = folder(context, reading, unit);
     let branch = branch_of(reading, unit);

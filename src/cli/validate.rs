@@ -130,10 +130,24 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<Exit, Failure> {
         "unknown_code",
         format!("there is no code and no key `{code}`"),
     );
+    let keys = keys_of_sections(&crate::spec::schema(), code);
     Err(match nearest(code, known) {
+        _ if !keys.is_empty() => failure.help(format!("did you mean {}?", keys.join(" or "))),
         Some(near) => failure.help(format!("did you mean `{near}`?")),
         None => failure,
     })
+}
+
+/// The keys of this name below the file's sections, with the section they are in.
+fn keys_of_sections(schema: &serde_json::Value, name: &str) -> Vec<String> {
+    let sections = schema.get("properties").and_then(|all| all.as_object());
+    sections
+        .into_iter()
+        .flatten()
+        .map(|(section, _)| format!("{section}.{name}"))
+        .filter(|path| explain_key(schema, path).is_some())
+        .map(|path| format!("`{path}`"))
+        .collect()
 }
 
 /// What the schema says of a key, given by its path; keys that a person chooses (the id of a unit) are left out of it.
@@ -211,5 +225,15 @@ mod tests {
             assert!(text.lines().count() > 1, "{key}: {text}");
         }
         assert!(explain_key(&schema, "units.neds").is_none());
+    }
+
+    #[test]
+    fn a_key_without_its_section_is_found_in_every_section_that_has_it() {
+        let schema = crate::spec::schema();
+        assert_eq!(
+            keys_of_sections(&schema, "exclusive"),
+            ["`checks.exclusive`", "`units.exclusive`"]
+        );
+        assert!(keys_of_sections(&schema, "exclusiv").is_empty());
     }
 }

@@ -41,7 +41,7 @@ reasons! {
     OutsidePaths = "outside_paths", "The work touches paths the unit does not claim, and `guards.paths_strict` is on.", "Widen the unit's `paths`, or retry with a narrower scope.";
     Rejected = "rejected", "An approve stage or a person rejected the work.", "Read the reason with `pipeline show UNIT`; repair with `pipeline resolve UNIT` or retry with a note.";
     RevertsLanded = "reverts_landed", "The work sets a path back to what it was before another unit of this run landed.", "Look at `pipeline diff UNIT`; approve if that is meant, else retry.";
-    ConflictTarget = "conflict_target", "The work conflicts with the target.", "`pipeline resolve UNIT` opens a worktree with the conflict in place.";
+    ConflictTarget = "conflict_target", "The work conflicts with the target.", "`pipeline resolve UNIT` opens a worktree with the conflict in place; `pipeline retry UNIT` does the unit afresh, on the target as it is now.";
     ConflictAhead = "conflict_ahead", "The work conflicts with a unit ahead in the queue.", "Nothing: it goes on when the one ahead has landed or left.";
     VerifyFailed = "verify_failed", "The checks fail on the work put onto the target.", "Read the log with `pipeline logs UNIT --failed`, then `pipeline resolve UNIT`.";
     VerifyTimeout = "verify_timeout", "A check on the work put onto the target ran into its time limit.", "Raise the check's `timeout`, or repair what hangs.";

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::line::{check_word, evidence_text};
 use super::text::one_line;
 use crate::event::{
-    EntryEnd, Event, Evidence, LandRefusal, Outcome, QueueEvent, Record, RunEvent, UnitEvent, VerifyPurpose,
-    conflict_sentence,
+    CheckOutcome, EntryEnd, Event, Evidence, LandRefusal, Outcome, QueueEvent, Record, RunEvent, UnitEvent,
+    VerifyPurpose, conflict_sentence,
 };
 use crate::id::UnitId;
 use crate::spec::Pipeline;
@@ -326,6 +326,9 @@ fn verify_ended(evidence: &Evidence, reused: bool) -> String {
     }
     match evidence.first_failure() {
         None => format!("its checks ended: {}", evidence_text(evidence)),
+        Some(failed) if failed.outcome == CheckOutcome::Interrupted => {
+            "its checks were interrupted; they are run again, free of charge".to_owned()
+        }
         Some(failed) => format!(
             "its checks ended: {} {}",
             one_line(&failed.name, TEXT_CHARS_MAX),

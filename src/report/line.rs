@@ -116,8 +116,9 @@ pub fn merge_hint(view: &View) -> Option<String> {
     let landed = view.counts.of(UnitState::Landed);
     let quoted = [target, &view.run.target].map(|name| shell_words::quote(name));
     let command = format!("git switch {} && git merge {}", quoted[0], quoted[1]);
+    let them = if landed == 1 { "it" } else { "them" };
     let text = format!(
-        "{landed} landed on `{}`; `{command}` brings it to `{target}`.",
+        "{landed} landed on `{}`; `{command}` brings {them} to `{target}`.",
         view.run.target
     );
     (landed > 0).then(|| sanitize(&text))

@@ -32,7 +32,7 @@ pub struct Holder {
 impl std::fmt::Display for Holder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let command: String = self.command.chars().filter(|c| !c.is_control()).collect();
-        write!(f, "process {} (`{command}`, since {})", self.pid, self.started)
+        write!(f, "process {} (`{command}`, since {:.0})", self.pid, self.started)
     }
 }
 
