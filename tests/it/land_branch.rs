@@ -226,7 +226,7 @@ fn what_conflicts_is_repaired_on_the_branch() {
         "echo \"by $PIPELINE_UNIT\" > shared.txt\nsleep 0.2\n",
     );
     let text = world.read("rfc.yaml").replace(", needs: [one]", "");
-    world.write("rfc.yaml", &text);
+    world.write("rfc.yaml", &(text + "queue: {on_conflict: evict}\n"));
     world.commit("feat: share");
     world.expect(&["run", "rfc.yaml"], 5);
     let evicted = if world.unit("one")["state"] == "evicted" {
