@@ -90,9 +90,19 @@ pub(crate) fn assert_calls_are_explained(
     }
 }
 
-/// The units that the target holds, by the trailers of its commits, the latest first.
+/// The branch that the run lands on.
+pub(crate) fn lands_on(world: &World) -> String {
+    let run = &world.status()["run"];
+    let branch = run["branch"].as_str().or(run["target"].as_str());
+    branch.unwrap().to_owned()
+}
+
+/// The units that it holds, by the trailers of its commits, the earliest first. One of several commits is told once, and
+/// again where another's came between.
 pub(crate) fn landed(world: &World) -> Vec<String> {
     let format = "--format=%(trailers:key=Pipeline-Unit,valueonly)";
-    let log = world.git(&["log", "--first-parent", format, "main"]);
-    log.split_whitespace().map(str::to_owned).collect()
+    let log = world.git(&["log", "--first-parent", "--reverse", format, &lands_on(world)]);
+    let mut units: Vec<String> = log.split_whitespace().map(str::to_owned).collect();
+    units.dedup();
+    units
 }

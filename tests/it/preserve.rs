@@ -58,18 +58,6 @@ fn real_git(world: &World) -> String {
 }
 
 #[test]
-fn units_that_change_one_file_in_different_places_both_land() {
-    let world = world();
-    world.expect(&["run", "rfc.yaml"], 0);
-    let text = world.read("shared.txt");
-    assert!(
-        text.contains("line 3 by a") && text.contains("line 27 by b"),
-        "{text}"
-    );
-    world.expect(&["doctor", "--strict"], 0);
-}
-
-#[test]
 fn a_merge_that_brings_something_nobody_reviewed_is_never_verified_and_goes_to_a_person() {
     let mut world = world();
     let bin = world.base().join("bin");

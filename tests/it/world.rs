@@ -70,7 +70,7 @@ pub(crate) struct Said {
 
 impl Said {
     /// The program, called with these arguments, must have ended with that code.
-    fn with_code(self, code: i32, args: &[&str]) -> Self {
+    pub(crate) fn with_code(self, code: i32, args: &[&str]) -> Self {
         assert_eq!(
             self.code, code,
             "pipeline {args:?}\n--- out\n{}\n--- err\n{}",
@@ -390,12 +390,18 @@ impl World {
 
     /// Nothing of the program is left: one worktree, no branch of ours, no folder of an attempt.
     pub(crate) fn assert_clean(&self) {
+        self.assert_clean_beside("");
+    }
+
+    /// The same where a run lands on a branch of ours.
+    pub(crate) fn assert_clean_beside(&self, branch: &str) {
         assert_eq!(
             self.git(&["worktree", "list"]).lines().count(),
             1,
             "only the checkout is a worktree"
         );
-        assert_eq!(self.git(&["branch", "--list", "pipeline/*"]), "");
+        let ours = self.git(&["branch", "--list", "--format=%(refname:short)", "pipeline/*"]);
+        assert_eq!(ours.trim(), branch, "branches of ours");
         assert!(self.git(&["worktree", "prune", "-n", "-v"]).is_empty());
         let left = files_below(&self.base().join("state"));
         assert!(left.is_empty(), "left behind: {left:?}");

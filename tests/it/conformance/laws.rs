@@ -8,18 +8,21 @@ use serde_json::Value;
 use crate::aftermath;
 use crate::world::World;
 
-/// Nothing is left, and the program itself finds nothing wrong.
+/// The program itself finds nothing wrong, and no process of it is left.
 pub(super) fn hold_of_the_place(world: &World) {
     world.assert_no_orphan();
-    world.assert_clean();
     world.expect(&["doctor", "--strict"], 0);
 }
 
-/// What the journal of the run says agrees with itself and with git.
+/// What the journal of the run says agrees with itself and with git, and nothing is left but what landed.
 pub(super) fn hold_of_the_run(world: &World) {
+    let branch = aftermath::lands_on(world);
+    let is_ours = branch.starts_with("pipeline/");
+    world.assert_clean_beside(if is_ours { &branch } else { "" });
     let journal = world.journal();
-    every_landing_was_proved(world, &journal);
+    every_landing_was_proved(world, &journal, &branch);
     each_unit_landed_once(world);
+    each_place_in_line_was_approved(&journal);
     nobody_paid_without_two_failures(&journal);
     nobody_in_line_was_lost(world, &journal);
     no_landed_path_shows_a_staged_reversal(world, &journal);
@@ -33,9 +36,9 @@ fn text<'a>(row: &'a Value, key: &str) -> &'a str {
     row[key].as_str().unwrap_or_default()
 }
 
-/// The target moved only forward, from where the candidate stood, by one commit a unit, to a tree whose checks had passed;
-/// and what landed is in it still.
-fn every_landing_was_proved(world: &World, journal: &[Value]) {
+/// The branch moved only forward, from where the candidate stood, by one commit a unit or by those of the branch that a
+/// unit was made of, to a tree whose checks had passed; and what landed is in it still.
+fn every_landing_was_proved(world: &World, journal: &[Value], branch: &str) {
     let is_waived = world.read("rfc.yaml").contains("verify: none");
     for landing in of_type(journal, "landed") {
         let (from, to) = (text(landing, "from"), text(landing, "to"));
@@ -45,20 +48,11 @@ fn every_landing_was_proved(world: &World, journal: &[Value]) {
             "--reverse",
             &format!("{from}..{to}"),
         ]);
-        let commits: Vec<&str> = landing["units"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|unit| text(unit, "commit"))
-            .collect();
-        assert_eq!(
-            line.lines().collect::<Vec<_>>(),
-            commits,
-            "one commit a unit: {landing}"
-        );
-        let first = world.git(&["rev-parse", &format!("{}^", commits[0])]);
+        let line: Vec<&str> = line.lines().collect();
+        each_unit_has_its_commits(world, journal, landing, &line);
+        let first = world.git(&["rev-parse", &format!("{}^", line[0])]);
         assert_eq!(first.trim(), from, "it stands on where the target was");
-        world.git(&["merge-base", "--is-ancestor", to, "main"]);
+        world.git(&["merge-base", "--is-ancestor", to, branch]);
         if is_waived {
             continue;
         }
@@ -77,10 +71,51 @@ fn every_landing_was_proved(world: &World, journal: &[Value]) {
     }
 }
 
+/// The commits of a landing are those of its units, one unit after the other. Only a unit that was made of a branch has
+/// more than one.
+fn each_unit_has_its_commits(world: &World, journal: &[Value], landing: &Value, line: &[&str]) {
+    let mut rest = line;
+    for unit in landing["units"].as_array().unwrap() {
+        let tip = text(unit, "commit");
+        let place = rest.iter().position(|commit| *commit == tip);
+        let (own, others) =
+            rest.split_at(place.unwrap_or_else(|| panic!("{unit} is not in its place: {landing}")) + 1);
+        let name = text(unit, "unit");
+        let is_of_a_branch = of_type(journal, "branch_taken").any(|taken| taken["unit"] == name);
+        assert!(own.len() == 1 || is_of_a_branch, "one commit a unit: {landing}");
+        for commit in own {
+            let format = "--format=%(trailers:key=Pipeline-Unit,valueonly,separator=)";
+            let of_unit = world.git(&["log", "-1", format, commit]);
+            assert_eq!(of_unit.trim(), name, "whose commit it is: {landing}");
+        }
+        rest = others;
+    }
+    assert!(rest.is_empty(), "commits that are no unit's: {landing}");
+}
+
 fn each_unit_landed_once(world: &World) {
     let landed = aftermath::landed(world);
     let once: BTreeSet<&String> = landed.iter().collect();
     assert_eq!(once.len(), landed.len(), "landed twice: {landed:?}");
+}
+
+/// Whoever joins the queue was approved for it, and anew whenever it was sent back to be mended or resolved.
+fn each_place_in_line_was_approved(journal: &[Value]) {
+    let mut approved: BTreeSet<&str> = BTreeSet::new();
+    let mut generations: BTreeMap<&str, u64> = BTreeMap::new();
+    for row in journal {
+        let unit = text(row, "unit");
+        match text(row, "type") {
+            "unit_approved" => drop(approved.insert(unit)),
+            "enqueued" => {
+                assert!(approved.remove(unit), "nobody approved it: {row}");
+                let generation = row["generation"].as_u64().unwrap();
+                let before = generations.insert(unit, generation);
+                assert!(before < Some(generation), "the same generation again: {row}");
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A unit pays for a failure only when its own candidate, which stood on the target, failed twice, and once for one
@@ -160,7 +195,7 @@ fn nobody_in_line_was_lost(world: &World, journal: &[Value]) {
                     assert!(in_line.remove(text(unit, "unit")), "it was not in line: {row}");
                 }
             }
-            "entry_left" | "sent_back" => {
+            "entry_left" | "sent_back" | "sent_to_resolve" => {
                 assert!(in_line.remove(text(row, "unit")), "it was not in line: {row}");
             }
             _ => {}

@@ -6,8 +6,8 @@
 //! - **given** a queue, units and a repository ([`given`], the builder in `given.rs`). Units are named by one letter,
 //!   and join the queue in the order of the file, each only when the one before it is in line.
 //! - **when** the pipeline runs: to its end ([`Given::run`](given::Given::run)), or step by step while the queue's check is
-//!   closed ([`Given::start`](given::Given::start) and the first half of `scene.rs`).
-//! - **then** this landed and that did not (the second half of `scene.rs`). A landing is a word of the units it brought:
+//!   closed ([`Given::start`](given::Given::start) and `scene.rs`).
+//! - **then** this landed and that did not (`outcome.rs`). A landing is a word of the units it brought:
 //!   `landed("a bc")` says that `a` landed, and then `b` and `c` in one move.
 //!
 //! When a scenario is over, `laws.rs` asks what must hold after each of them, whatever happened. Nothing sleeps: scripts
@@ -19,6 +19,9 @@ mod given;
 mod landing;
 mod laws;
 mod order;
+mod outcome;
+mod people;
+mod quarantine;
 mod races;
 mod scene;
 mod speculation;

@@ -84,13 +84,7 @@ fn work_that_a_person_began_after_the_kill_is_not_overwritten() {
 #[test]
 fn runs_side_by_side_end_with_their_engine_and_are_repeated_for_free() {
     let scene = given("window: 3").units("abc").closed().start();
-    scene
-        .verifying("a")
-        .verifying("ab")
-        .verifying("abc")
-        .kill()
-        .open()
-        .run(0);
+    scene.verifying("a ab abc").kill().open().run(0);
     scene.landed("a b c").nobody_paid().verified("a a ab ab abc abc");
 }
 
@@ -141,8 +135,7 @@ fn an_engine_that_dies_at_every_tenth_write_comes_to_the_same_end() {
 #[test]
 fn an_engine_killed_while_the_checkout_follows_finishes_it() {
     let scene = given("window: 1").units("a").ready();
-    let kill = [("PIPELINE_FAULT", "kill@follow.place:1")];
-    assert_eq!(scene.world.pipeline_with(&["run", "rfc.yaml"], &kill).code, -1);
+    scene.run_with("kill@follow.place:1", -1);
     assert!(
         !scene.world.repo.join("a.txt").exists(),
         "the file had not come yet"
@@ -155,8 +148,7 @@ fn an_engine_killed_while_the_checkout_follows_finishes_it() {
 #[test]
 fn an_engine_killed_while_it_builds_a_candidate_builds_the_same_again() {
     let scene = given("window: 1").units("ab").ready();
-    let kill = [("PIPELINE_FAULT", "kill@git.object:1")];
-    assert_eq!(scene.world.pipeline_with(&["run", "rfc.yaml"], &kill).code, -1);
+    scene.run_with("kill@git.object:1", -1);
     scene.run(0).landed("a b").nobody_paid();
 }
 

@@ -1,13 +1,11 @@
-//! When and then: what is done to a pipeline that runs, and what came of it.
+//! When: what is done to a pipeline that runs.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
 use std::process::Child;
 
 use serde_json::Value;
 
 use super::laws;
-use crate::aftermath;
 use crate::tally::tally;
 use crate::world::{Said, World};
 
@@ -15,7 +13,7 @@ use crate::world::{Said, World};
 pub(super) struct Scene {
     pub(super) world: World,
     engine: RefCell<Option<Child>>,
-    words: RefCell<String>,
+    pub(super) words: RefCell<String>,
 }
 
 /// When.
@@ -31,6 +29,14 @@ impl Scene {
     /// The same command, to its end.
     pub(super) fn run(&self, code: i32) -> &Self {
         self.start().ends(code)
+    }
+
+    /// The same command, to its end, with these faults in the program; a kill is the code -1.
+    pub(super) fn run_with(&self, faults: &str, code: i32) -> &Self {
+        let said = self
+            .world
+            .pipeline_with(&["run", "rfc.yaml"], &[("PIPELINE_FAULT", faults)]);
+        self.hear(&said.with_code(code, &["run", faults]))
     }
 
     /// Another verb, to its end.
@@ -99,11 +105,13 @@ impl Scene {
         self
     }
 
-    /// Waits until the queue's check runs where exactly the work of these units is.
-    pub(super) fn verifying(&self, holds: &str) -> &Self {
-        self.world.wait_until(&format!("{holds} to be verified"), || {
-            self.runs().iter().any(|run| run == holds)
-        });
+    /// Waits until the queue's check runs where exactly the work of these units is, a word a run.
+    pub(super) fn verifying(&self, runs: &str) -> &Self {
+        for holds in runs.split_whitespace() {
+            self.world.wait_until(&format!("{holds} to be verified"), || {
+                self.runs().iter().any(|run| run == holds)
+            });
+        }
         self
     }
 
@@ -185,152 +193,6 @@ impl Scene {
     }
 }
 
-/// Then.
-impl Scene {
-    /// These landed, a word a move of the target, and nothing else did.
-    pub(super) fn landed(&self, moves: &str) -> &Self {
-        let landings = self.world.events("landed");
-        let words: Vec<String> = landings
-            .iter()
-            .map(|landing| {
-                let units = landing["units"].as_array().unwrap();
-                units.iter().map(|unit| unit["unit"].as_str().unwrap()).collect()
-            })
-            .collect();
-        assert_eq!(words.join(" "), moves, "what landed");
-        let mut on_target = aftermath::landed(&self.world);
-        on_target.reverse();
-        assert_eq!(on_target.concat(), words.concat(), "what the target holds");
-        for unit in words.concat().chars() {
-            assert_eq!(self.state(unit), "landed", "{unit}");
-        }
-        self
-    }
-
-    /// It was handed to a person, for this reason.
-    pub(super) fn evicted(&self, unit: char, reason: &str) -> &Self {
-        let row = self.world.unit(&unit.to_string());
-        let told = (row["state"].as_str(), row["reason"].as_str());
-        assert_eq!(told, (Some("evicted"), Some(reason)), "{unit}");
-        self
-    }
-
-    /// Its state, as `status` tells it.
-    pub(super) fn is(&self, unit: char, state: &str) -> &Self {
-        assert_eq!(self.state(unit), state, "{unit}");
-        self
-    }
-
-    fn state(&self, unit: char) -> String {
-        self.world.unit_state(&unit.to_string())
-    }
-
-    /// Where it stands in the queue, as `status` tells it.
-    pub(super) fn entry(&self, unit: char) -> Value {
-        self.world.unit(&unit.to_string())["queue"].clone()
-    }
-
-    /// What each unit was charged in all, and nobody else anything: `a 100, b 10`.
-    pub(super) fn charged(&self, bill: &str) -> &Self {
-        let mut charges = BTreeMap::<String, u64>::new();
-        for event in self.world.events("entry_charged") {
-            let unit = event["unit"].as_str().unwrap().to_owned();
-            *charges.entry(unit).or_default() += event["charge"].as_u64().unwrap();
-        }
-        let charges: Vec<String> = charges
-            .iter()
-            .map(|(unit, sum)| format!("{unit} {sum}"))
-            .collect();
-        assert_eq!(charges.join(", "), bill, "who paid");
-        self
-    }
-
-    /// Nobody paid for anything.
-    pub(super) fn nobody_paid(&self) -> &Self {
-        self.charged("")
-    }
-
-    /// The queue's check ran on exactly these, in any order, runs on the target itself left out.
-    pub(super) fn verified(&self, runs: &str) -> &Self {
-        let mut found: Vec<String> = self.runs().into_iter().filter(|run| !run.is_empty()).collect();
-        found.sort();
-        let mut wanted: Vec<&str> = runs.split_whitespace().collect();
-        wanted.sort_unstable();
-        assert_eq!(found, wanted, "what was verified");
-        self
-    }
-
-    /// The most runs for a candidate that were open at once, as the journal has it.
-    pub(super) fn side_by_side(&self, most: usize) -> &Self {
-        let mut open = BTreeSet::new();
-        let mut found = 0;
-        for row in self.world.journal() {
-            let fence = row["fence"].as_u64();
-            match row["type"].as_str() {
-                Some("verify_started") if row["purpose"] == "candidate" => drop(open.insert(fence)),
-                Some("verify_ended") => drop(open.remove(&fence)),
-                _ => {}
-            }
-            found = found.max(open.len());
-        }
-        assert_eq!(found, most, "runs side by side");
-        self
-    }
-
-    /// These units landed as commits that were not verified by themselves.
-    pub(super) fn unverified(&self, units: &str) -> &Self {
-        let landings = self.world.events("landed");
-        let landed = landings
-            .iter()
-            .flat_map(|landing| landing["units"].as_array().unwrap());
-        let unverified = landed.filter(|unit| unit["unverified"] == true);
-        let found: String = unverified.map(|unit| unit["unit"].as_str().unwrap()).collect();
-        assert_eq!(found, units, "unverified");
-        self
-    }
-
-    /// Whose work the queue's check found each time it ran.
-    pub(super) fn runs(&self) -> Vec<String> {
-        let runs = std::fs::read_to_string(self.world.base().join("count/runs")).unwrap_or_default();
-        runs.lines().map(str::to_owned).collect()
-    }
-
-    /// That many events of that type are in the journal.
-    pub(super) fn events(&self, kind: &str, count: usize) -> &Self {
-        let events = self.world.events(kind);
-        assert_eq!(events.len(), count, "{kind}: {events:?}");
-        self
-    }
-
-    /// What the target holds under a path.
-    pub(super) fn target(&self, path: &str, text: &str) -> &Self {
-        let held = self.world.git(&["show", &format!("main:{path}")]);
-        assert_eq!(held, text, "{path} on the target");
-        self
-    }
-
-    /// The subjects of the target's latest commits, the latest first, separated by `; `.
-    pub(super) fn history(&self, subjects: &str) -> &Self {
-        let wanted: Vec<&str> = subjects.split("; ").collect();
-        let log = self.world.git(&[
-            "log",
-            "--first-parent",
-            "--format=%s",
-            &format!("-{}", wanted.len()),
-            "main",
-        ]);
-        assert_eq!(log.lines().collect::<Vec<_>>(), wanted, "the target's history");
-        self
-    }
-
-    /// A person was told this by the last command that ended.
-    pub(super) fn told(&self, text: &str) -> &Self {
-        let words = self.words.borrow();
-        assert!(words.contains(text), "{text:?} was not told:\n{words}");
-        self
-    }
-}
-
 impl Drop for Scene {
     fn drop(&mut self) {
         let left = self.engine.take();
@@ -345,8 +207,9 @@ impl Drop for Scene {
         }
         assert!(!is_left, "a scenario ends when its pipeline has ended");
         laws::hold_of_the_place(&self.world);
-        if self.started() {
-            laws::hold_of_the_run(&self.world);
+        match self.started() {
+            true => laws::hold_of_the_run(&self.world),
+            false => self.world.assert_clean(),
         }
         tally(&format!("scenario: {}", std::thread::current().name().unwrap()));
     }

@@ -5,7 +5,7 @@ use super::given;
 #[test]
 fn candidates_are_verified_side_by_side_and_each_lands_on_its_one_run() {
     let scene = given("window: 3").units("abc").closed().start();
-    scene.verifying("a").verifying("ab").verifying("abc");
+    scene.verifying("a ab abc");
     for (unit, position) in [('a', 1), ('b', 2), ('c', 3)] {
         let entry = scene.entry(unit);
         assert_eq!(entry["state"], "verifying", "{entry}");
@@ -18,12 +18,7 @@ fn candidates_are_verified_side_by_side_and_each_lands_on_its_one_run() {
 #[test]
 fn a_failure_in_the_middle_is_put_out_and_the_one_behind_it_lands_without_it() {
     let scene = given("window: 3").units("abc").bad("b").closed().start();
-    scene
-        .verifying("a")
-        .verifying("ab")
-        .verifying("abc")
-        .open()
-        .ends(5);
+    scene.verifying("a ab abc").open().ends(5);
     scene.landed("a c").evicted('b', "verify_failed").charged("b 100");
     assert!(
         scene.runs().contains(&"ac".to_owned()),
@@ -34,24 +29,14 @@ fn a_failure_in_the_middle_is_put_out_and_the_one_behind_it_lands_without_it() {
 #[test]
 fn a_failure_at_the_head_costs_those_behind_it_nothing() {
     let scene = given("window: 3").units("abc").bad("a").closed().start();
-    scene
-        .verifying("a")
-        .verifying("ab")
-        .verifying("abc")
-        .open()
-        .ends(5);
+    scene.verifying("a ab abc").open().ends(5);
     scene.landed("b c").evicted('a', "verify_failed").charged("a 100");
 }
 
 #[test]
 fn a_failure_at_the_end_costs_those_before_it_nothing() {
     let scene = given("window: 3").units("abc").bad("c").closed().start();
-    scene
-        .verifying("a")
-        .verifying("ab")
-        .verifying("abc")
-        .open()
-        .ends(5);
+    scene.verifying("a ab abc").open().ends(5);
     scene.landed("a b").evicted('c', "verify_failed").charged("c 100");
 }
 
@@ -95,19 +80,14 @@ fn who_fails_on_a_sound_predecessor_is_judged_once_that_has_landed() {
 fn a_flake_at_the_head_gives_those_behind_it_their_place_back() {
     let once = "if [ \"$holds\" = a ] && mkdir STAGE/once 2> /dev/null; then exit 1; fi";
     let scene = given("window: 3").units("abc").gate(once).closed().start();
-    scene.verifying("ab").verifying("abc").open().ends(0);
+    scene.verifying("ab abc").open().ends(0);
     scene.landed("a b c").events("flake_seen", 1).nobody_paid();
 }
 
 #[test]
 fn a_window_of_two_never_verifies_three() {
     let scene = given("window: 2").units("abcd").closed().start();
-    scene
-        .verifying("a")
-        .verifying("ab")
-        .in_line("abcd")
-        .open()
-        .ends(0);
+    scene.verifying("a ab").in_line("abcd").open().ends(0);
     scene.landed("a b c d").side_by_side(2);
 }
 
@@ -121,13 +101,7 @@ fn a_window_of_one_is_a_queue_without_speculation() {
 #[test]
 fn an_adaptive_window_begins_as_wide_as_there_are_slots() {
     let scene = given("window: auto").units("abcd").parallel(4).closed().start();
-    scene
-        .verifying("a")
-        .verifying("ab")
-        .verifying("abc")
-        .verifying("abcd")
-        .open()
-        .ends(0);
+    scene.verifying("a ab abc abcd").open().ends(0);
     scene.landed("a b c d").side_by_side(4);
 }
 
