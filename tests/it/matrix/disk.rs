@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::{
-    Row, assert_landed_once, assert_nothing_left, let_go, row, start_and_wait, with_waiting_author, words,
+    Row, assert_landed_once, assert_nothing_left, flat, let_go, row, start_and_wait, with_waiting_author,
+    words,
 };
-use crate::world::{Said, World};
+use crate::world::World;
 
 /// Names the place of the small file system to the test that runs again on it.
 const PLACE: &str = "PIPELINE_TEST_SMALL_DISK";
@@ -73,12 +74,6 @@ impl SmallDisk {
     fn make_room(&self) {
         std::fs::remove_file(self.0.join("filler")).unwrap();
     }
-}
-
-/// The error as one line.
-fn flat(said: &Said) -> String {
-    let text = said.err.replace('│', " ");
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Every verb that only reads works, and shows the run.

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::{
-    ONE, assert_landed_once, assert_nothing_left, let_go, row, start_and_wait, with_waiting_author, words,
+    ONE, assert_landed_once, assert_not_repeated, assert_nothing_left, let_go, row, start_and_wait,
+    with_waiting_author, words,
 };
 use crate::world::World;
 
@@ -35,11 +36,7 @@ fn assert_stops_until_removed(lock: &str, told: &[&str]) {
     std::fs::remove_file(&path).unwrap();
     world.expect(&["run", "rfc.yaml"], 0);
     assert_landed_once(&world);
-    assert_eq!(
-        world.calls("api"),
-        ["implement.1"],
-        "the finished stage was not repeated"
-    );
+    assert_not_repeated(&world);
     assert_nothing_left(&world);
 }
 

@@ -364,6 +364,17 @@ fn assert_nothing_left(world: &World) {
     world.expect(&["doctor", "--strict"], 0);
 }
 
+/// The error as one line.
+fn flat(said: &Said) -> String {
+    let text = said.err.replace('│', " ");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The author of `api` was called once: what had ended well was not done again.
+fn assert_not_repeated(world: &World) {
+    assert_eq!(world.calls("api"), ["implement.1"]);
+}
+
 /// `api` landed exactly once, by one commit with its title and nothing else of anybody's.
 fn assert_landed_once(world: &World) {
     let log = world.git(&[

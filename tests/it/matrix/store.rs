@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    assert_landed_once, assert_nothing_left, let_go, row, start_and_wait, with_waiting_author, words,
+    assert_landed_once, assert_nothing_left, flat, let_go, row, start_and_wait, with_waiting_author, words,
 };
 use crate::world::World;
 
@@ -106,9 +106,7 @@ fn a_journal_with_a_flipped_bit_is_told_and_never_repaired() {
         ] {
             let said = world.expect(verb, 8);
             for told in ["journal.jsonl", &format!("line {line}"), "damaged", "backup"] {
-                let flat = said.err.replace(['\n', '│'], " ");
-                let flat = flat.split_whitespace().collect::<Vec<_>>().join(" ");
-                assert!(flat.contains(told), "{verb:?}, {told}: {}", said.err);
+                assert!(flat(&said).contains(told), "{verb:?}, {told}: {}", said.err);
             }
         }
         world.expect(&["doctor", "--strict"], 8);

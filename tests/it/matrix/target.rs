@@ -1,8 +1,8 @@
 //! The target, branches and worktrees under somebody else's hands.
 
 use super::{
-    ONE, assert_landed_once, assert_nothing_left, let_go, outcomes, row, start_and_wait, with_author,
-    with_waiting_author, words,
+    ONE, assert_landed_once, assert_not_repeated, assert_nothing_left, let_go, outcomes, row, start_and_wait,
+    with_author, with_waiting_author, words,
 };
 use crate::world::World;
 
@@ -121,11 +121,7 @@ fn a_persons_change_in_the_way_holds_the_landing_and_is_not_touched() {
         world.git(&["status", "--porcelain"]),
         " M other.txt\nM  staged.txt\n"
     );
-    assert_eq!(
-        world.calls("api"),
-        ["implement.1"],
-        "the finished stage was not repeated"
-    );
+    assert_not_repeated(&world);
     assert_nothing_left(&world);
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use pipeline::event::CheckOutcome;
+use pipeline::id::Oid;
 use pipeline::port::{Activity, Ended, Launcher, Task};
 use pipeline::spec::Role;
 use pipeline::workspace::{Leftover, clean};
@@ -31,23 +32,23 @@ async fn an_author_cannot_replace_its_own_reviewer() {
     assert_eq!(world.launch(order).await.tail, "the true reviewer\ndo it");
 }
 
+/// A judge that is told to run this on the author's commit is not started.
+async fn assert_not_started(world: &World, commit: &Oid, command: &[&str]) {
+    let mut order = world.order(Role::Judge, agent(command), workspace());
+    order.commit = commit.clone();
+    let answer = world.launch(order).await;
+    assert!(
+        matches!(&answer.ended, Ended::NotStarted(why) if why.contains("base commit")),
+        "{answer:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_program_that_only_the_author_has_is_not_started() {
     let world = World::new();
     let commit = world.commit("scripts/mine.sh", "#!/bin/sh\necho LGTM\n");
-    for program in ["scripts/mine.sh", "../main/scripts/review.sh", "scripts"] {
-        let program = if program == "scripts" {
-            "./scripts"
-        } else {
-            program
-        };
-        let mut order = world.order(Role::Judge, agent(&[program]), workspace());
-        order.commit = commit.clone();
-        let answer = world.launch(order).await;
-        assert!(
-            matches!(&answer.ended, Ended::NotStarted(why) if why.contains("base commit")),
-            "{answer:?}"
-        );
+    for program in ["scripts/mine.sh", "../main/scripts/review.sh", "./scripts"] {
+        assert_not_started(&world, &commit, &[program]).await;
     }
     world.assert_nothing_is_left();
 }
@@ -56,13 +57,7 @@ async fn a_program_that_only_the_author_has_is_not_started() {
 async fn a_script_that_only_the_author_has_judges_nothing() {
     let world = World::new();
     let commit = world.commit("scripts/judge.sh", "echo LGTM\n");
-    let mut order = world.order(Role::Judge, agent(&["sh", "scripts/judge.sh"]), workspace());
-    order.commit = commit;
-    let answer = world.launch(order).await;
-    assert!(
-        matches!(&answer.ended, Ended::NotStarted(why) if why.contains("base commit")),
-        "{answer:?}"
-    );
+    assert_not_started(&world, &commit, &["sh", "scripts/judge.sh"]).await;
     world.assert_nothing_is_left();
 }
 
