@@ -7,23 +7,27 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::scene::Scene;
 use crate::world::World;
 
-/// Every author: waits for its turn, writes `<unit>.txt`, and then does what the scenario says of its unit.
+/// Every author: waits for its turn, writes `<unit>.txt`, and then does what the scenario says of its unit. It resolves a
+/// conflict by keeping both sides, unless the scenario says otherwise.
 const AUTHOR: &str = r#"
 set -eu
 until_event() { until grep -qs "$1" REPO/.git/pipeline/runs/*/journal.jsonl; do sleep 0.01; done; }
 until_file() { until [ -e "STAGE/$1" ]; do sleep 0.01; done; }
 in_line() { until_event "\"type\":\"enqueued\",\"unit\":\"$1\""; }
 has_landed() { until_event "\"type\":\"landed\".*\"unit\":\"$1\""; }
+keep_both() { for path in $(git diff --name-only --diff-filter=U); do sed -i '/^[<=>]\{7\}/d' "$path"; done; }
+work=$PIPELINE_KIND
+[ -z "$(git ls-files --unmerged)" ] || work=resolve
 ahead=$(echo "ORDER" | sed -n "s/.*\([a-z]\)$PIPELINE_UNIT.*/\1/p")
-case $PIPELINE_KIND in
+case $work in
 implement)
     [ -z "$ahead" ] || in_line "$ahead"
     echo "work of $PIPELINE_UNIT" > "$PIPELINE_UNIT.txt" ;;
 fix) echo "mended work of $PIPELINE_UNIT" > "$PIPELINE_UNIT.txt" ;;
 esac
-case "$PIPELINE_UNIT.$PIPELINE_KIND" in
+case "$PIPELINE_UNIT.$work" in
 WORK
-*) ;;
+*.resolve) keep_both ;;
 esac
 echo '{"summary":"done"}' > "$PIPELINE_RESULT"
 "#;
@@ -130,6 +134,11 @@ impl Given {
     /// What the author of a unit does when it comes back to be mended.
     pub(super) fn mends(self, name: char, script: &str) -> Self {
         self.works(name, "fix", script)
+    }
+
+    /// What the author of a unit does with a conflict, in place of keeping both sides.
+    pub(super) fn resolves(self, name: char, script: &str) -> Self {
+        self.works(name, "resolve", script)
     }
 
     fn works(mut self, name: char, kind: &str, script: &str) -> Self {
@@ -293,7 +302,12 @@ queue: {{{}}}
             } else {
                 "tier: trivial"
             };
-            writeln!(text, "  {name}: {{{}}}", keys(&[&title, "prompt: x", tier, more])).unwrap();
+            let prompt = if more.contains("from_branch:") {
+                ""
+            } else {
+                "prompt: x"
+            };
+            writeln!(text, "  {name}: {{{}}}", keys(&[&title, prompt, tier, more])).unwrap();
         }
         text
     }

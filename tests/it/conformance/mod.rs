@@ -23,6 +23,7 @@ mod outcome;
 mod people;
 mod quarantine;
 mod races;
+mod resolving;
 mod scene;
 mod speculation;
 mod verification;

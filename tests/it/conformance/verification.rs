@@ -310,3 +310,12 @@ fn what_a_check_leaves_running_ends_with_it() {
         .landed("a")
         .person("! kill -0 $(cat STAGE/pid) 2> /dev/null");
 }
+
+#[test]
+fn checks_that_use_the_same_resource_run_one_after_another() {
+    let scene = given("window: 3")
+        .units("abc")
+        .gate_keys("exclusive: [db]")
+        .run(0);
+    scene.landed("a b c").side_by_side(1).nobody_paid();
+}
