@@ -14,6 +14,7 @@
 //! and scenarios wait for files and for events of the journal.
 
 mod batches;
+mod branches;
 mod conflicts;
 mod given;
 mod landing;
