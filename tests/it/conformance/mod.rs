@@ -21,6 +21,7 @@ mod landing;
 mod laws;
 mod order;
 mod outcome;
+mod own_branch;
 mod people;
 mod quarantine;
 mod races;
