@@ -316,6 +316,13 @@ fn checks_that_use_the_same_resource_run_one_after_another() {
     let scene = given("window: 3")
         .units("abc")
         .gate_keys("exclusive: [db]")
-        .run(0);
+        .closed()
+        .start();
+    // Two could begin beside the first, and do not.
+    scene
+        .verifying("a")
+        .until_times("candidate_built", 3)
+        .open()
+        .ends(0);
     scene.landed("a b c").side_by_side(1).nobody_paid();
 }
