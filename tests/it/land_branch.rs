@@ -107,29 +107,6 @@ fn the_flag_says_the_same_and_holds_for_the_whole_run() {
 }
 
 #[test]
-fn a_target_that_moves_meanwhile_is_none_of_its_business() {
-    let world = ready(LAND);
-    world.expect(&["run", "rfc.yaml", "one"], 0);
-    world.write("other.txt", "other\n");
-    world.commit("feat: other");
-    world.expect(&["run", "rfc.yaml"], 0);
-    let subjects = world.git(&["log", "--format=%s", &branch(&world)]);
-    assert_eq!(subjects, "feat: two\nfeat: one\nchore: plan\nchore: begin\n");
-    world.expect(&["doctor", "--strict"], 0);
-}
-
-#[test]
-fn a_checkout_of_the_branch_follows_it() {
-    let world = ready(LAND);
-    world.expect(&["run", "rfc.yaml", "one"], 0);
-    world.git(&["switch", "-q", &branch(&world)]);
-    world.expect(&["run", "rfc.yaml"], 0);
-    assert_eq!(world.read("two.txt"), "work of two\n");
-    assert_eq!(world.git(&["status", "--porcelain"]), "");
-    assert_landed(&world);
-}
-
-#[test]
 fn a_branch_that_a_person_deletes_or_rewinds_is_a_safety_stop_and_never_made_again() {
     for spoil in [
         &["branch", "-q", "-D"][..],

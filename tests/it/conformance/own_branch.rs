@@ -2,6 +2,7 @@
 
 use super::given;
 use super::given::Given;
+use super::scene::Scene;
 
 fn aside(queue: &str) -> Given {
     given(queue).also("land: branch")
@@ -50,15 +51,22 @@ fn an_engine_killed_after_the_swap_of_the_branch_does_not_land_again() {
         .nobody_paid();
 }
 
-#[test]
-fn a_branch_that_a_person_rewinds_is_a_safety_stop_and_goes_on_when_it_is_restored() {
+/// `a` has landed on the branch, and `b` is verified on it.
+fn half_landed() -> Scene {
     let scene = aside("window: 1").units("ab").closed().start();
     scene
         .verifying("a")
         .in_line("b")
         .pass("a")
         .until("landed", Some('a'))
-        .verifying("ab")
+        .verifying("ab");
+    scene
+}
+
+#[test]
+fn a_branch_that_a_person_rewinds_is_a_safety_stop_and_goes_on_when_it_is_restored() {
+    let scene = half_landed();
+    scene
         .person(&format!(
             "{BRANCH}; git branch kept $branch; git branch -qf $branch main"
         ))
@@ -72,13 +80,8 @@ fn a_branch_that_a_person_rewinds_is_a_safety_stop_and_goes_on_when_it_is_restor
 
 #[test]
 fn a_checkout_of_the_branch_follows_it() {
-    let scene = aside("window: 1").units("ab").closed().start();
+    let scene = half_landed();
     scene
-        .verifying("a")
-        .in_line("b")
-        .pass("a")
-        .until("landed", Some('a'))
-        .verifying("ab")
         .person(&format!("{BRANCH}; git switch -q $branch"))
         .open()
         .ends(0);

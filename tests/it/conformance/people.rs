@@ -131,19 +131,14 @@ fn a_unit_that_is_cancelled_in_the_queue_leaves_it_and_can_be_brought_back() {
 }
 
 #[test]
-fn what_stood_on_a_cancelled_unit_is_verified_without_it() {
-    let scene = given("window: 3").units("abc").closed().start();
-    scene
-        .verifying("a ab abc")
-        .kill()
-        .call(&["cancel", "b"], 0)
-        .line("a integrated, c queued");
-    scene
-        .open()
-        .run(0)
-        .landed("a c")
-        .left('b', "cancelled", "cancelled");
-    scene.verified("a ab abc a ac").nobody_paid();
+fn what_stood_on_a_unit_that_is_given_up_is_verified_without_it() {
+    for verb in ["cancel", "discard"] {
+        let scene = given("window: 3").units("abc").closed().start();
+        scene.verifying("a ab abc").kill().call(&[verb, "b"], 0);
+        scene.line("a integrated, c queued").open().run(0);
+        scene.landed("a c").is('b', "cancelled");
+        scene.verified("a ab abc a ac").nobody_paid();
+    }
 }
 
 #[test]

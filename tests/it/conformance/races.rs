@@ -153,18 +153,6 @@ fn an_engine_killed_while_it_builds_a_candidate_builds_the_same_again() {
 }
 
 #[test]
-fn a_unit_given_up_between_two_lives_leaves_the_window_and_the_others_land() {
-    let scene = given("window: 3").units("abc").closed().start();
-    scene
-        .verifying("abc")
-        .kill()
-        .call(&["discard", "b"], 0)
-        .open()
-        .run(0);
-    scene.landed("a c").is('b', "cancelled").nobody_paid();
-}
-
-#[test]
 fn a_second_engine_is_refused_and_takes_nothing_from_the_first() {
     let scene = given("window: 1").units("a").closed().start();
     scene.verifying("a").call(&["run", "rfc.yaml"], 7).open().ends(0);
