@@ -1,6 +1,7 @@
 //! `pipeline queue`: the merge queue, and the verbs that change it by hand.
 
 use super::RunChoice;
+use super::added::{self, Wish};
 use super::context::{Context, Reading, Screen, clock, print, print_json, println};
 use super::exit::Exit;
 use super::failure::Failure;
@@ -10,10 +11,13 @@ use crate::event::{Hold, QueueEvent};
 use crate::id::{RunId, UnitId};
 use crate::queue::Status;
 use crate::report::queue::{Forecast, table, to_json};
+use crate::report::text::one_line;
 use crate::view::{History, forecast};
 
 /// The most journals that are read for how long verifications took.
 const RUNS_READ_MAX: usize = 5;
+/// Longest name of a branch that is shown, in characters.
+const BRANCH_CHARS_MAX: usize = 120;
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -142,8 +146,31 @@ fn list(context: &Context, args: &Args, screen: Screen) -> Result<Exit, Failure>
         print_json(&to_json(&reading.view, &forecast));
     } else {
         print(&table(&reading.view, &forecast, screen.style, clock().now()));
+        // A run that was named may have been followed by the one that took them in.
+        if args.choice.run.is_none() {
+            tell_brought(context, &reading)?;
+        }
     }
     Ok(Exit::Done)
+}
+
+/// The branches that were brought by hand and that the run does not have yet.
+fn tell_brought(context: &Context, reading: &Reading) -> Result<(), Failure> {
+    let wishes = added::wishes(context, &reading.frozen.pipeline.name)?;
+    let new = |wish: &&Wish| reading.view.unit(&wish.unit).is_none();
+    let new: Vec<String> = wishes
+        .iter()
+        .filter(new)
+        .map(|wish| format!("`{}`", one_line(&wish.branch, BRANCH_CHARS_MAX)))
+        .collect();
+    if !new.is_empty() {
+        println(&format!(
+            "`pipeline run {}` takes in what was brought by hand: {}.",
+            reading.frozen.file,
+            new.join(", ")
+        ));
+    }
+    Ok(())
 }
 
 /// When the entries may land, by the verifications of this run, or else of the latest earlier one on the same target.

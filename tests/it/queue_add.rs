@@ -60,7 +60,15 @@ fn a_branch_joins_the_run_there_is_and_nothing_that_is_done_is_done_again() {
     let run = world.run_dir();
     add(&world, &["x", "--no-review"], 0);
     add(&world, &["y", "--no-review"], 0);
+    let brought = || {
+        world
+            .expect(&["queue"], 0)
+            .out
+            .contains("brought by hand: `x`, `y`")
+    };
+    assert!(brought());
     world.expect(&["run", "rfc.yaml"], 0);
+    assert!(!brought(), "the run has them");
     assert_eq!(world.run_dir(), run, "the same run");
     assert_eq!(world.calls("one").len(), 1);
     assert_eq!(
