@@ -7,6 +7,7 @@ use super::failure::Failure;
 use crate::report::history::history;
 use crate::report::why::Answer;
 use crate::run::order::Order;
+use crate::run::rivals;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -24,10 +25,12 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
     let id = reading.unit_id(&args.unit)?;
     let unit = reading.view.unit(&id).expect("a unit of the pipeline has a row");
     let order = Order::new(&reading.frozen.pipeline);
+    let standing = reading.view.standing(unit, order.after(&id));
+    let rivals = rivals(&reading.frozen.pipeline, &id);
     let answer = Answer {
         unit,
         view: &reading.view,
-        standing: &reading.view.standing(unit, order.after(&id)),
+        standing: &reading.view.with_holders(standing, &rivals),
         eta_ms: super::queue::eta_of(context, &reading, &id),
         told: &history(&reading.frozen.pipeline, &reading.records, &id),
     };

@@ -36,6 +36,7 @@ use crate::spec::{Pipeline, Usd};
 use crate::unit;
 
 pub use checks::{EvidenceBook, hash_json, inputs, queue_checks, subject, unit_checks};
+pub use resources::rivals;
 
 /// What is known of a run.
 #[derive(Debug, Clone, PartialEq)]

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{State, queue_checks};
 use crate::event::{Job, QueueEvent, VerifyPurpose};
 use crate::id::UnitId;
-use crate::spec::{Check, Unit};
+use crate::spec::{Check, Pipeline, Unit};
 
 /// The resources of everything under way, by fence; also of attempts that no longer matter until they have ended.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -62,6 +62,20 @@ impl Claims {
         self.taken.extend(resources);
         free
     }
+}
+
+/// The other units that need a resource which a unit needs too, each with that resource.
+pub fn rivals(pipeline: &Pipeline, id: &UnitId) -> Vec<(String, UnitId)> {
+    let Some(own) = pipeline.units.iter().find(|unit| unit.id == *id) else {
+        return Vec::new();
+    };
+    let others = pipeline.units.iter().filter(|unit| unit.id != *id);
+    others
+        .flat_map(|other| {
+            let shared = own.exclusive.intersection(&other.exclusive);
+            shared.map(|resource| (resource.clone(), other.id.clone()))
+        })
+        .collect()
 }
 
 impl State {

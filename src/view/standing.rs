@@ -118,6 +118,26 @@ impl View {
         standing
     }
 
+    /// The same, with who holds what it waits for besides a slot; `rivals` are those that need a resource of its own.
+    pub fn with_holders(&self, mut standing: Standing, rivals: &[(String, UnitId)]) -> Standing {
+        if !standing.waits_for.contains(&Waited::Slot) {
+            return standing;
+        }
+        for (resource, unit) in rivals.iter().filter(|(_, unit)| self.is_busy(unit)) {
+            let told = format!("; `{unit}` has `{resource}`, which only one may hold");
+            standing.sentence.push_str(&told);
+            standing.waits_for.push(Waited::Unit(unit.clone()));
+        }
+        standing
+    }
+
+    /// Whether an attempt or a verification of a unit is under way.
+    fn is_busy(&self, id: &UnitId) -> bool {
+        let is_running = |unit: &UnitView| unit.stages.iter().any(|row| row.state == StageState::Running);
+        let is_verified = |entry: EntryView| matches!(entry.status, Status::Verifying { .. });
+        self.unit(id).is_some_and(is_running) || self.queue.entry(id).is_some_and(is_verified)
+    }
+
     /// Where every entry of the queue stands, the first first.
     pub fn standings_in_queue(&self) -> Vec<(EntryView, Standing)> {
         let mut ahead = None;
@@ -278,7 +298,7 @@ impl View {
         if before.is_empty() {
             return Standing::new(
                 code,
-                "nothing stands in its way; it begins when a slot is free",
+                "it is ready, and begins when a slot is free",
                 vec![Waited::Slot],
             );
         }

@@ -128,3 +128,12 @@ fn a_file_without_resources_is_frozen_as_before() {
     let frozen = serde_json::to_string(&*pipeline("", &line("a", ""))).unwrap();
     assert!(!frozen.contains("exclusive"));
 }
+
+#[test]
+fn rivals_are_the_others_that_need_the_same() {
+    let units = line("a", "exclusive: [db, port]") + &line("b", "exclusive: [db]") + &line("c", "");
+    let pipeline = pipeline(&parallel(4), &units);
+    let rivals = |id: &str| crate::run::rivals(&pipeline, &id.parse().unwrap());
+    assert_eq!(rivals("a"), [("db".to_owned(), "b".parse().unwrap())]);
+    assert!(rivals("c").is_empty());
+}

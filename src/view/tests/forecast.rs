@@ -131,6 +131,25 @@ fn an_entry_says_what_it_waits_for() {
 }
 
 #[test]
+fn who_holds_a_resource_is_named_beside_the_slot_while_it_is_busy() {
+    let mut script = Script::new();
+    script.begin();
+    let rivals = [("db".to_owned(), "cache".parse().unwrap())];
+    let standing = |script: &Script| {
+        let standing = script.view.standing(script.unit_view("lexer"), &[]);
+        script.view.with_holders(standing, &rivals)
+    };
+    assert_eq!(standing(&script).waits_for, [Waited::Slot]);
+    script.start("cache", job("implement", StageKind::Implement), 1, 1);
+    let held = standing(&script);
+    assert_eq!(
+        held.waits_for,
+        [Waited::Slot, Waited::Unit("cache".parse().unwrap())]
+    );
+    assert!(held.sentence.contains("`cache` has `db`"), "{held:?}");
+}
+
+#[test]
 fn every_state_of_a_unit_says_why_it_is_there() {
     let mut script = Script::new();
     let standing = |script: &Script, id: &str| script.view.standing(script.unit_view(id), &[]);
