@@ -17,6 +17,9 @@
 //! starts it passes its points in its stead by [`hand_over`], so that each is counted and traced once, a kill comes
 //! before the supervisor is there, and an error is carried out where it belongs, in the supervisor.
 //!
+//! What is made for a question and goes with its answer (`git::aside`) is no persisted write, and passes no point: nobody who
+//! comes later can find half of it.
+//!
 //! **Architecture Invariant:** no decision depends on this module; it answers `Ok(())` or with an error that the disk could
 //! have given, or panics as a bug would.
 

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -82,6 +83,22 @@ pub struct Activity {
     pub line: String,
     /// How long it has been silent, when that is near its idle limit.
     pub idle: Option<Duration>,
+}
+
+/// Tells work that holds up a thread that nobody waits for it any more. Clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct Cut(Arc<AtomicBool>);
+
+impl Cut {
+    /// Cuts off, for good.
+    pub fn off(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is cut off.
+    pub fn is_off(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Everything an attempt needs.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::{Error, Result};
 #[cfg(debug_assertions)]
 use crate::fault;
+use crate::port::Cut;
 use crate::process::OWNER_VARIABLE;
 use crate::process::exec::{self, Exec, ExecOutput};
 
@@ -139,6 +140,7 @@ pub(super) struct Call {
     timeout: Duration,
     output_bytes_max: usize,
     attributes_from: Option<String>,
+    aside: Option<Cut>,
 }
 
 impl Call {
@@ -153,6 +155,7 @@ impl Call {
             timeout: TIMEOUT,
             output_bytes_max: OUTPUT_BYTES_MAX,
             attributes_from: None,
+            aside: None,
         }
     }
 
@@ -202,6 +205,12 @@ impl Call {
     /// Attributes come from this tree and not from files.
     pub(super) fn attributes_from(mut self, tree: &str) -> Self {
         self.attributes_from = Some(tree.to_owned());
+        self
+    }
+
+    /// What it writes goes with who asks, and it ends when that is cut off.
+    pub(super) fn aside(mut self, cut: &Cut) -> Self {
+        self.aside = Some(cut.clone());
         self
     }
 
@@ -265,6 +274,7 @@ impl Invoker {
             stdin: call.stdin.clone(),
             timeout: call.timeout,
             output_bytes_max: call.output_bytes_max,
+            cut: call.aside.clone(),
         })
         .map_err(|source| Error::Run {
             command: call.describe(),
@@ -272,10 +282,10 @@ impl Invoker {
         })
     }
 
-    /// The failpoint before a command that writes.
+    /// The failpoint before a command that writes something that stays.
     #[cfg(debug_assertions)]
     fn pass_point(&self, call: &Call) -> Result<()> {
-        let Some(name) = writing(&call.args) else {
+        let Some(name) = writing(&call.args).filter(|_| call.aside.is_none()) else {
             return Ok(());
         };
         fault::point(name).map_err(|source| Error::Run {

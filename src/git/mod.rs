@@ -19,6 +19,7 @@
 //! is asked for. A [`Repository`] that has made its neutral directory holds the lock of it as long as it lives; nobody
 //! else waits for that, it only says that the directory is in use.
 
+mod aside;
 mod checkout;
 mod conflicted;
 mod diff;
@@ -45,7 +46,7 @@ pub use conflicted::Conflicted;
 pub use diff::{ChangeStatus, ChangedFile, FileStat, Patch};
 pub use forward::Forwarded;
 pub use inspect::WithTrailers;
-pub use integrate::{ConflictGraph, IntegrateUnit, Integration};
+pub use integrate::{ConflictGraph, ConflictPair, IntegrateUnit, Integration};
 pub use invoke::UserEnvironment;
 pub use land::{Moved, TargetLock};
 pub use preserve::{Preservation, Preserved, Resolved, Undone};

@@ -3,10 +3,7 @@
 //! Commits, trees and blobs are read with libgit2 from a bare object database: it has no configuration, no refs and no
 //! replacements. It does not know where a shallow history ends, so what follows history there runs git.
 
-use std::path::PathBuf;
-
 use super::invoke::failed;
-use super::loose::LooseObjects;
 use super::repository::{Identity, Repository};
 use super::{Error, Result};
 use crate::id::Oid;
@@ -253,15 +250,10 @@ impl Repository {
     pub(super) fn write_commit(&self, text: &[u8]) -> Result<Oid> {
         let objects = self.objects()?;
         let store = objects.odb().map_err(unreadable("the object store"))?;
-        let mut new = LooseObjects::durable(self.objects_dir());
+        let mut new = self.new_objects();
         let commit = new.add(&store, git2::ObjectType::Commit, text)?;
         new.finish()?;
         own(commit)
-    }
-
-    /// Where the objects are.
-    pub(super) fn objects_dir(&self) -> PathBuf {
-        self.common_dir().join("objects")
     }
 
     /// The objects and nothing else of the repository, for libgit2.

@@ -6,7 +6,6 @@
 use super::Result;
 use std::collections::BTreeMap;
 
-use super::loose::LooseObjects;
 use super::objects::{commit_text, own, person_line, raw, unreadable};
 use super::private::{NEUTRAL_SECONDS, neutral_identity};
 use super::repository::Repository;
@@ -50,7 +49,7 @@ impl Repository {
         let there: BTreeMap<String, Oid> = self.refs_below(below)?.into_iter().collect();
         let objects = self.objects()?;
         let store = objects.odb().map_err(unreadable("the object store"))?;
-        let mut new = LooseObjects::durable(self.objects_dir());
+        let mut new = self.new_objects();
         let mut refs = Vec::new();
         for record in records {
             let text = record.commit();

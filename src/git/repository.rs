@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::aside::Aside;
 use super::invoke::{Call, Invoker, UserEnvironment, Whose, nul_items, path_of};
 use super::{Error, MINIMUM, Result};
 use crate::fault;
@@ -19,6 +20,8 @@ use crate::process::await_stragglers;
 #[derive(Debug, Clone)]
 pub struct Repository {
     inner: Arc<Inner>,
+    /// Where what is made goes, when nothing of it is to stay.
+    pub(super) aside: Option<Arc<Aside>>,
 }
 
 #[derive(Debug)]
@@ -104,6 +107,7 @@ impl Repository {
         };
         Ok(Self {
             inner: Arc::new(inner),
+            aside: None,
         })
     }
 
@@ -209,7 +213,11 @@ impl Repository {
         let git_dir = self.scratch_root()?;
         let call = Call::new(git_dir, Whose::Nobody)
             .env("GIT_DIR", git_dir)
-            .env("GIT_OBJECT_DIRECTORY", self.common_dir().join("objects"));
+            .env("GIT_OBJECT_DIRECTORY", self.objects_dir());
+        let call = match &self.aside {
+            Some(aside) => call.aside(aside.cut()),
+            None => call,
+        };
         Ok(if self.is_shallow() {
             call.env("GIT_SHALLOW_FILE", self.common_dir().join("shallow"))
         } else {

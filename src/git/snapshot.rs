@@ -92,7 +92,8 @@ impl Repository {
         skip: &[String],
     ) -> Result<Taken> {
         let place = self.scratch_root()?;
-        let scratch = fault::point("snapshot.directory")
+        let scratch = self
+            .staying(|| fault::point("snapshot.directory"))
             .and_then(|()| {
                 tempfile::Builder::new()
                     .prefix("pipeline-tree-")
@@ -273,7 +274,8 @@ impl Snapshot<'_> {
             let file = ground.join(&rule.path);
             let directory = file.parent().expect("it is below `ground`");
             fs::create_dir_all(directory).map_err(Error::io("make", directory))?;
-            fault::point("snapshot.rules")
+            self.repository
+                .staying(|| fault::point("snapshot.rules"))
                 .and_then(|()| fs::write(&file, blob.content()))
                 .map_err(Error::io("write", &file))?;
         }

@@ -74,6 +74,7 @@ impl TestRepo {
             env,
             stdin: Vec::new(),
             timeout: Duration::from_secs(60),
+            cut: None,
             output_bytes_max: 64 << 20,
         })
         .unwrap()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::integrate::testing::{by_git, in_process};
 use super::testing::{TestRepo, ada};
-use super::{ConflictGraph, IntegrateUnit, Integration};
+use super::{ConflictGraph, ConflictPair, IntegrateUnit, Integration};
 use crate::event::Obstacle;
 use crate::id::Oid;
 use crate::spec::Strategy;
@@ -397,6 +397,25 @@ fn merge_tree(repo: &TestRepo, base: &Oid, ours: &Oid, theirs: &Oid) -> Outcome 
     }
 }
 
+/// The paths on which a merge conflicts, as a script would ask for them.
+fn conflicting_paths(repo: &TestRepo, base: &Oid, ours: &Oid, theirs: &Oid) -> Vec<String> {
+    let base = format!("--merge-base={base}");
+    let args = [
+        "-c",
+        "core.quotePath=false",
+        "merge-tree",
+        "--name-only",
+        "--no-messages",
+        &base,
+    ];
+    let args = [&args, [ours.as_str(), theirs.as_str()].as_slice()].concat();
+    let output = repo.run_in(&repo.root(), &args);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let plain = |path: &str| path.split_once('~').map_or(path, |(plain, _)| plain).to_owned();
+    let paths: std::collections::BTreeSet<String> = text.lines().skip(1).map(plain).collect();
+    paths.into_iter().collect()
+}
+
 #[test]
 fn the_conflict_graph_is_what_one_merge_a_pair_gives_and_leaves_nothing() {
     let histories = Histories::new();
@@ -423,7 +442,9 @@ fn the_conflict_graph_is_what_one_merge_a_pair_gives_and_leaves_nothing() {
     for (place, (one, commit)) in placed.iter().enumerate() {
         for (other, another) in &placed[place + 1..] {
             if merge_tree(&histories.repo, onto, commit, another).is_none() {
-                expected.pairs.push((*one, *other));
+                let paths = conflicting_paths(&histories.repo, onto, commit, another);
+                let (one, other) = (*one, *other);
+                expected.pairs.push(ConflictPair { one, other, paths });
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The child gets exactly the environment it is handed, its own process group, its input from memory and nothing
 //! from our terminal. Both of its outputs are read while it runs, so that neither can block it. On the time limit
-//! or when it prints more than it may, its whole group is killed. No locks are held; the call blocks its thread.
+//! or when it prints more than it may or is cut off, its whole group is killed. No locks are held; the call blocks its thread.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -13,8 +13,13 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::port::Cut;
+
 /// How many bytes are read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// How long a command that may be cut off goes on after that at most.
+const LOOK_FOR_CUT: Duration = Duration::from_millis(20);
 
 /// One command.
 #[derive(Debug, Clone)]
@@ -33,6 +38,8 @@ pub struct Exec {
     pub timeout: Duration,
     /// Most bytes kept of each output; more ends the command.
     pub output_bytes_max: usize,
+    /// Ends it early, where somebody may stop waiting for it.
+    pub cut: Option<Cut>,
 }
 
 /// What a command left.
@@ -69,6 +76,12 @@ pub enum ExecError {
         /// The limit in whole seconds.
         seconds: u64,
     },
+    /// Nobody waited for it any more, and the group was killed.
+    #[error("`{program}` was cut off", program = program.display())]
+    CutOff {
+        /// The program.
+        program: PathBuf,
+    },
     /// Waiting failed, which the system does not do to a child of ours.
     #[error("cannot wait for `{program}`: {source}", program = program.display())]
     Wait {
@@ -95,8 +108,12 @@ enum Message {
 /// Runs `exec` to its end.
 ///
 /// # Errors
-/// When it cannot be started or outlives its time limit. A failing exit status is no error.
+/// When it cannot be started, outlives its time limit or is cut off. A failing exit status is no error.
 pub fn run(exec: &Exec) -> Result<ExecOutput, ExecError> {
+    if is_cut_off(exec) {
+        let program = exec.program.clone();
+        return Err(ExecError::CutOff { program });
+    }
     let mut child = spawn(exec)?;
     let mut input = child.stdin.take().expect("stdin is piped");
     let bytes = exec.stdin.clone();
@@ -118,7 +135,7 @@ pub fn run(exec: &Exec) -> Result<ExecOutput, ExecError> {
     let deadline = Instant::now() + exec.timeout;
     let (mut stdout, mut stderr, mut open, mut truncated) = (Vec::new(), Vec::new(), 2_u8, false);
     while open > 0 && !truncated {
-        match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match receiver.recv_timeout(patience(exec, deadline)) {
             Ok(Message::Bytes(channel, bytes)) => {
                 let kept: &mut Vec<u8> = if channel == Channel::Out {
                     &mut stdout
@@ -130,7 +147,10 @@ pub fn run(exec: &Exec) -> Result<ExecOutput, ExecError> {
                 kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
             }
             Ok(Message::Closed) => open -= 1,
-            Err(RecvTimeoutError::Timeout) => return Err(kill_late(exec, &mut child)),
+            Err(RecvTimeoutError::Timeout) if is_over(exec, deadline) => {
+                return Err(kill_late(exec, &mut child));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
@@ -181,6 +201,23 @@ fn read_into(channel: Channel, mut from: impl Read + Send + 'static, to: Sender<
     });
 }
 
+/// How long may be waited before it is asked again whether the command is over.
+fn patience(exec: &Exec, deadline: Instant) -> Duration {
+    let left = deadline.saturating_duration_since(Instant::now());
+    match exec.cut {
+        Some(_) => left.min(LOOK_FOR_CUT),
+        None => left,
+    }
+}
+
+fn is_cut_off(exec: &Exec) -> bool {
+    exec.cut.as_ref().is_some_and(Cut::is_off)
+}
+
+fn is_over(exec: &Exec, deadline: Instant) -> bool {
+    is_cut_off(exec) || Instant::now() >= deadline
+}
+
 /// Waits for a child whose outputs are closed; most are dead already.
 fn wait_until(exec: &Exec, child: &mut Child, deadline: Instant) -> Result<ExitStatus, ExecError> {
     let mut pause = Duration::from_micros(100);
@@ -192,7 +229,7 @@ fn wait_until(exec: &Exec, child: &mut Child, deadline: Instant) -> Result<ExitS
         if let Some(status) = ended {
             return Ok(status);
         }
-        if Instant::now() >= deadline {
+        if is_over(exec, deadline) {
             return Err(kill_late(exec, child));
         }
         thread::sleep(pause);
@@ -203,8 +240,12 @@ fn wait_until(exec: &Exec, child: &mut Child, deadline: Instant) -> Result<ExitS
 fn kill_late(exec: &Exec, child: &mut Child) -> ExecError {
     kill_group(child);
     drop(child.wait());
+    let program = exec.program.clone();
+    if is_cut_off(exec) {
+        return ExecError::CutOff { program };
+    }
     ExecError::Timeout {
-        program: exec.program.clone(),
+        program,
         seconds: exec.timeout.as_secs(),
     }
 }
@@ -229,6 +270,7 @@ mod tests {
             stdin: Vec::new(),
             timeout: Duration::from_secs(20),
             output_bytes_max: 8 << 20,
+            cut: None,
         }
     }
 
@@ -264,6 +306,24 @@ mod tests {
         let begun = Instant::now();
         assert!(matches!(run(&exec), Err(ExecError::Timeout { .. })));
         assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_command_that_is_cut_off_is_killed_with_its_group() {
+        let mut exec = shell("sleep 60 & sleep 60");
+        let cut = Cut::default();
+        exec.cut = Some(cut.clone());
+        let begun = Instant::now();
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            cut.off();
+        });
+        assert!(matches!(run(&exec), Err(ExecError::CutOff { .. })));
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert!(
+            matches!(run(&exec), Err(ExecError::CutOff { .. })),
+            "nor is another begun"
+        );
     }
 
     #[test]

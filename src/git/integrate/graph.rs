@@ -1,60 +1,45 @@
 //! Which of many live heads get in each other's way.
 //!
 //! Every head is put onto the same commit first, so that what is found between two heads is about these two and not
-//! about what landed since one of them began. Nothing of it outlives the question: what is made for it lies in an
-//! object store of its own. What is not decided in process is asked of git in two batches, because `git merge-tree
+//! about what landed since one of them began. Nothing of it outlives the question (see `aside`). What is not decided in process is asked of git in two batches, because `git merge-tree
 //! --stdin` answers when its input ends.
 
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
+use std::collections::BTreeSet;
 
-use tempfile::TempDir;
-
+use super::super::Result;
 use super::super::invoke::{failed, nul_items};
-use super::super::loose::LooseObjects;
-use super::super::objects::{commit_text, own, raw, unreadable};
+use super::super::objects::{commit_text, own, raw};
 use super::super::repository::Repository;
-use super::super::{Error, Result};
 use super::trees::Trees;
 use crate::id::Oid;
+use crate::port::Cut;
 
 /// What [`Repository::conflicts_between`] found; heads go by their place in its argument.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ConflictGraph {
     /// Heads that conflict with the common commit itself, in order. They are in no pair.
     pub with_onto: Vec<usize>,
-    /// Heads that fit alone and not together, each pair once, the lower place first, in order.
-    pub pairs: Vec<(usize, usize)>,
+    /// Heads that fit alone and not together, each pair once, in order.
+    pub pairs: Vec<ConflictPair>,
 }
 
-/// A place for objects that borrows those of the repository.
-struct Scratch {
-    directory: TempDir,
+/// Two heads that do not fit together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConflictPair {
+    /// The lower place.
+    pub one: usize,
+    /// The higher place.
+    pub other: usize,
+    /// Where both changed the same, in order; none where git names no path.
+    pub paths: Vec<String>,
 }
 
-impl Scratch {
-    fn new(repository: &Repository) -> Result<Self> {
-        let parent = repository.scratch_root()?;
-        let directory = tempfile::Builder::new()
-            .prefix("objects-")
-            .tempdir_in(parent)
-            .map_err(Error::io("make a directory in", parent))?;
-        let info = directory.path().join("info");
-        fs::create_dir_all(&info).map_err(Error::io("make", &info))?;
-        let file = info.join("alternates");
-        let line = [repository.objects_dir().as_os_str().as_bytes(), b"\n"].concat();
-        fs::write(&file, line).map_err(Error::io("write", &file))?;
-        Ok(Self { directory })
-    }
-
-    fn objects(&self) -> Result<git2::Repository> {
-        let open = || {
-            let objects = git2::Odb::new()?;
-            objects.add_disk_alternate(&self.directory.path().to_string_lossy())?;
-            git2::Repository::from_odb(objects)
-        };
-        open().map_err(unreadable("the objects of a comparison"))
-    }
+/// What came of a merge.
+enum Merge {
+    /// The tree.
+    Clean(Oid),
+    /// Where both sides changed the same.
+    Conflicts(Vec<String>),
 }
 
 impl Repository {
@@ -63,11 +48,12 @@ impl Repository {
     /// # Errors
     /// When git fails, or one of them is no commit.
     pub fn conflicts_between(&self, heads: &[(Oid, Oid)], onto: &Oid) -> Result<ConflictGraph> {
-        let scratch = Scratch::new(self)?;
-        let objects = scratch.objects()?;
-        let directory = scratch.directory.path().to_owned();
-        let mut trees = Trees::new(&objects, LooseObjects::passing(directory));
-        let placed = self.place_all(heads, onto, &mut trees, &scratch)?;
+        if self.aside.is_none() {
+            return self.aside(&Cut::default())?.conflicts_between(heads, onto);
+        }
+        let objects = self.objects()?;
+        let mut trees = Trees::new(&objects, self.new_objects());
+        let placed = self.place_all(heads, onto, &mut trees)?;
         let mut graph = ConflictGraph::default();
         let mut fitting = Vec::new();
         for (at, tree) in placed.into_iter().enumerate() {
@@ -95,21 +81,17 @@ impl Repository {
         }
         trees.new.finish()?;
         let merges: Vec<[&Oid; 3]> = commits.iter().map(<[Oid; 3]>::each_ref).collect();
-        let merged = self.merges_by_git(&merges, Some(&scratch))?;
-        let pairs = open.iter().map(|((one, _), (other, _))| (*one, *other));
-        let conflicting = pairs.zip(merged).filter(|(_, merged)| merged.is_none());
-        graph.pairs = conflicting.map(|(pair, _)| pair).collect();
+        for (merged, ((one, _), (other, _))) in self.merges_by_git(&merges)?.into_iter().zip(&open) {
+            if let Merge::Conflicts(paths) = merged {
+                let (one, other) = (*one, *other);
+                graph.pairs.push(ConflictPair { one, other, paths });
+            }
+        }
         Ok(graph)
     }
 
     /// The tree of every head on `onto`; `None` where it conflicts.
-    fn place_all(
-        &self,
-        heads: &[(Oid, Oid)],
-        onto: &Oid,
-        trees: &mut Trees<'_>,
-        scratch: &Scratch,
-    ) -> Result<Vec<Option<Oid>>> {
+    fn place_all(&self, heads: &[(Oid, Oid)], onto: &Oid, trees: &mut Trees<'_>) -> Result<Vec<Option<Oid>>> {
         let ours = raw(&self.tree_of(onto)?);
         let mut placed = Vec::with_capacity(heads.len());
         let (mut open, mut places) = (Vec::new(), Vec::new());
@@ -122,14 +104,16 @@ impl Repository {
             }
             placed.push(tree.map(own).transpose()?);
         }
-        for (at, tree) in places.into_iter().zip(self.merges_by_git(&open, Some(scratch))?) {
-            placed[at] = tree;
+        for (at, merged) in places.into_iter().zip(self.merges_by_git(&open)?) {
+            if let Merge::Clean(tree) = merged {
+                placed[at] = Some(tree);
+            }
         }
         Ok(placed)
     }
 
-    /// Merges many commits, each given as base, ours and theirs; `None` where they conflict.
-    fn merges_by_git(&self, merges: &[[&Oid; 3]], scratch: Option<&Scratch>) -> Result<Vec<Option<Oid>>> {
+    /// Merges many commits, each given as base, ours and theirs.
+    fn merges_by_git(&self, merges: &[[&Oid; 3]]) -> Result<Vec<Merge>> {
         let lines: String = merges
             .iter()
             .map(|[base, ours, theirs]| format!("{base} -- {ours} {theirs}\n"))
@@ -137,7 +121,7 @@ impl Repository {
         let Some([_, onto, _]) = merges.first() else {
             return Ok(Vec::new());
         };
-        let mut call = self
+        let call = self
             .neutral()?
             .attributes_from(onto.as_str())
             .args([
@@ -148,9 +132,6 @@ impl Repository {
                 "--no-messages",
             ])
             .stdin(lines.into_bytes());
-        if let Some(scratch) = scratch {
-            call = call.env("GIT_OBJECT_DIRECTORY", scratch.directory.path());
-        }
         let output = self.invoker().run(&call)?;
         if !output.status.success() {
             return Err(failed(&call, &output));
@@ -159,14 +140,20 @@ impl Repository {
         let mut items = nul_items(&output.stdout);
         let mut merged = Vec::with_capacity(merges.len());
         while let (Some(status), Some(tree)) = (items.next(), items.next()) {
+            let [_, ours, theirs] = merges.get(merged.len()).ok_or_else(|| failed(&call, &output))?;
             let clean = match status {
                 b"1" => true,
                 b"0" => false,
                 _ => return Err(failed(&call, &output)),
             };
             let tree = String::from_utf8_lossy(tree).parse()?;
-            merged.push(clean.then_some(tree));
-            items.by_ref().take_while(|item| !item.is_empty()).for_each(drop);
+            let names = items.by_ref().take_while(|item| !item.is_empty());
+            let paths: BTreeSet<String> = names.map(|name| named(name, [ours, theirs])).collect();
+            merged.push(if clean {
+                Merge::Clean(tree)
+            } else {
+                Merge::Conflicts(paths.into_iter().collect())
+            });
         }
         if merged.len() != merges.len() {
             return Err(failed(&call, &output));
@@ -175,25 +162,35 @@ impl Repository {
     }
 }
 
+/// A path that git names. Where two things want the same name it puts `~` and a side behind one of them.
+fn named(name: &[u8], sides: [&Oid; 2]) -> String {
+    let name = String::from_utf8_lossy(name);
+    let plain = |side: &Oid| name.strip_suffix(side.as_str())?.strip_suffix('~');
+    sides.into_iter().find_map(plain).unwrap_or(&name).to_owned()
+}
+
 /// What the tests of this folder's parent compare.
 #[cfg(test)]
 pub(in super::super) mod testing {
     use super::*;
 
     pub(in super::super::super) fn by_git(repository: &Repository, merges: &[[&Oid; 3]]) -> Vec<Option<Oid>> {
-        repository.merges_by_git(merges, None).unwrap()
+        let merged = repository.merges_by_git(merges).unwrap().into_iter();
+        merged
+            .map(|merge| match merge {
+                Merge::Clean(tree) => Some(tree),
+                Merge::Conflicts(_) => None,
+            })
+            .collect()
     }
 
     pub(in super::super::super) fn in_process(
         repository: &Repository,
         merges: &[[&Oid; 3]],
     ) -> Vec<Option<Oid>> {
-        let scratch = Scratch::new(repository).unwrap();
-        let objects = scratch.objects().unwrap();
-        let mut trees = Trees::new(
-            &objects,
-            LooseObjects::passing(scratch.directory.path().to_owned()),
-        );
+        let aside = repository.aside(&Cut::default()).unwrap();
+        let objects = aside.objects().unwrap();
+        let mut trees = Trees::new(&objects, aside.new_objects());
         let tree_of = |commit: &Oid| raw(&repository.tree_of(commit).unwrap());
         merges
             .iter()

@@ -10,11 +10,10 @@ mod graph;
 mod line;
 mod trees;
 
-pub use graph::ConflictGraph;
 #[cfg(test)]
 pub(super) use graph::testing;
+pub use graph::{ConflictGraph, ConflictPair};
 
-use super::loose::LooseObjects;
 use super::objects::{commit_text, own, person_line, raw, unreadable};
 use super::repository::{Identity, Repository};
 use super::{Error, Result};
@@ -83,7 +82,7 @@ impl Repository {
         let mut work = Work {
             repository: self,
             objects: &objects,
-            trees: Trees::new(&objects, LooseObjects::durable(self.objects_dir())),
+            trees: Trees::new(&objects, self.new_objects()),
             base,
             unit,
             forks: &forks,
