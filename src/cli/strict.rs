@@ -219,7 +219,8 @@ fn landings(records: &[Record]) -> Vec<Landing> {
                 | RunEvent::UnitsAdded { .. }
                 | RunEvent::RunRebuilt { .. }
                 | RunEvent::RunFinished
-                | RunEvent::PreflightEnded { .. },
+                | RunEvent::PreflightEnded { .. }
+                | RunEvent::ConflictsForeseen(_),
             )
             | Event::Unit(_)
             | Event::Queue(_) => {}

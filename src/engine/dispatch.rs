@@ -54,6 +54,7 @@ impl Engine {
             if let Some(cause) = settled.stop.filter(|_| self.tasks.is_empty()) {
                 return self.let_go(cause).await;
             }
+            self.show_radar();
             let wake = tokio::time::Instant::now() + settled.sleep.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
             self.wait(&mut stop, wake, deadline).await?;
         }
@@ -67,6 +68,7 @@ impl Engine {
         deadline: Option<tokio::time::Instant>,
     ) -> Result<(), EngineError> {
         loop {
+            let look = self.next_look();
             tokio::select! {
                 biased;
                 level = told(stop) => self.stop_work(level),
@@ -79,6 +81,15 @@ impl Engine {
                 }
                 Some(activity) = self.activity_of_attempts.recv() => {
                     self.observer.activity(&activity);
+                    continue;
+                }
+                // What the radar does is asked of nobody who decides.
+                sighting = self.radar.sighting() => {
+                    self.take_sighting(sighting)?;
+                    continue;
+                }
+                () = at(look) => {
+                    self.look();
                     continue;
                 }
                 () = tokio::time::sleep_until(wake) => {}
@@ -408,6 +419,7 @@ impl Engine {
 
     /// Records that the engine is done with the run, for now or for good.
     async fn let_go(&mut self, cause: StopCause) -> Result<StopCause, EngineError> {
+        self.radar.end().await;
         self.finish_discards().await;
         let complete = cause == StopCause::Finished && self.state.is_complete();
         let finished = complete.then_some(Event::Run(RunEvent::RunFinished));

@@ -13,6 +13,7 @@ mod intake;
 mod interpret;
 mod landing;
 mod panics;
+mod radar;
 pub mod rebuild;
 mod records;
 mod recovery;
@@ -149,6 +150,7 @@ pub struct Engine {
     activity: mpsc::Sender<Activity>,
     activity_of_attempts: mpsc::Receiver<Activity>,
     stopping: Option<StopCause>,
+    radar: radar::Radar,
 }
 
 /// Activity lines that may wait to be shown; more are dropped by the attempts.
@@ -195,6 +197,7 @@ impl Engine {
             activity,
             activity_of_attempts,
             stopping: None,
+            radar: radar::Radar::new(),
         };
         for record in &records {
             engine.observer.replayed(record);

@@ -8,6 +8,7 @@
 //! readable. Times are in the [`Record`] around the event, so that an event is comparable by value.
 
 mod evidence;
+mod foreseen;
 mod queue;
 pub mod reason;
 mod unit;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Oid, RunId, UnitId};
 pub use evidence::{CheckOutcome, CheckResult, Evidence};
+pub use foreseen::{Collision, Foreseen};
 pub use queue::{
     Candidate, CandidateUnit, Conflict, EntryEnd, Hold, LandRefusal, LandedUnit, Obstacle, QueueEvent,
     QueueStep, VerifyPurpose, conflict_id, conflict_sentence,
@@ -122,6 +124,8 @@ pub enum RunEvent {
         /// What the checks said.
         evidence: Evidence,
     },
+    /// The conflict radar sees other collisions than before: all of them, which may be none.
+    ConflictsForeseen(Foreseen),
 }
 
 /// Why an engine let go of a run that was not finished, or `Finished`.

@@ -92,7 +92,8 @@ impl Teller<'_> {
             | RunEvent::EngineStarted { .. }
             | RunEvent::EngineStopped { .. }
             | RunEvent::RunFinished
-            | RunEvent::PreflightEnded { .. } => None,
+            | RunEvent::PreflightEnded { .. }
+            | RunEvent::ConflictsForeseen(_) => None,
         }
     }
 

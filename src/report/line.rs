@@ -4,10 +4,11 @@ use console::Style;
 use jiff::Timestamp;
 
 use super::queue::stall_sentence;
+use super::radar::collision_text;
 use super::text::{duration, one_line, sanitize};
 use crate::event::{
-    CheckOutcome, EntryEnd, Event, Evidence, Outcome, Output, QueueEvent, Reason, Record, RunEvent,
-    UnitEvent, conflict_sentence,
+    CheckOutcome, Collision, EntryEnd, Event, Evidence, Outcome, Output, QueueEvent, Reason, Record,
+    RunEvent, UnitEvent, conflict_sentence,
 };
 use crate::id::{Oid, UnitId};
 use crate::spec::Usd;
@@ -15,6 +16,9 @@ use crate::view::{AttemptView, RunState, RunView, UnitState, UnitView, View, ela
 
 /// Longest text taken over from outside into a line, in characters.
 const TEXT_CHARS_MAX: usize = 160;
+
+/// Collisions that one event is told with; the rest is counted.
+const COLLISION_LINES_MAX: usize = 3;
 
 /// How lines are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,14 +230,40 @@ impl Lines<'_> {
     }
 
     fn run(&self, event: &RunEvent) -> Option<String> {
-        let RunEvent::PreflightEnded { evidence, .. } = event else {
-            return None;
+        let evidence = match event {
+            RunEvent::PreflightEnded { evidence, .. } => evidence,
+            RunEvent::ConflictsForeseen(_) => return self.collisions(),
+            RunEvent::RunStarted { .. }
+            | RunEvent::UnitsAdded { .. }
+            | RunEvent::EngineStarted { .. }
+            | RunEvent::EngineStopped { .. }
+            | RunEvent::RunRebuilt { .. }
+            | RunEvent::RunFinished => return None,
         };
         let tone = if evidence.passed() { Tone::Good } else { Tone::Bad };
         let ms = evidence.results.iter().map(|result| result.duration_ms).sum();
         let target = one_line(&self.view.run.target, TEXT_CHARS_MAX);
         let text = format!("preflight  {}", evidence_text(evidence));
         Some(self.compose(tone, self.mark(tone), Some(ms), &target, &text))
+    }
+
+    /// A line for each collision that was not foreseen before.
+    fn collisions(&self) -> Option<String> {
+        let new: Vec<&Collision> = self.view.collisions_since(self.record.seq).collect();
+        let shown = new.iter().take(COLLISION_LINES_MAX).map(|pair| {
+            let [one, _] = &pair.units;
+            self.compose(
+                Tone::Attention,
+                "COLLIDE",
+                None,
+                one.as_str(),
+                &collision_text(pair),
+            )
+        });
+        let rest = u32::try_from(new.len().saturating_sub(COLLISION_LINES_MAX)).unwrap_or(u32::MAX);
+        let rest = (rest > 0).then(|| format!("        and {} more: pipeline status", plural(rest, "pair")));
+        let lines: Vec<String> = shown.chain(rest).collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
     }
 
     fn unit(&self, id: &UnitId, event: &UnitEvent) -> Option<String> {

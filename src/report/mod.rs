@@ -8,6 +8,7 @@ pub mod history;
 pub mod line;
 pub mod live;
 pub mod queue;
+mod radar;
 pub mod table;
 pub mod text;
 pub mod why;

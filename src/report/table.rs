@@ -75,6 +75,7 @@ pub fn status(view: &View, style: LineStyle, now: Timestamp) -> String {
     out.push_str(&super::queue::trouble_line(view));
     out.push_str(&super::queue::stall_line(view, now));
     out.push_str(&super::queue::words_of_people(view));
+    out.push_str(&super::radar::status_lines(view));
     if run.waived {
         out.push_str("Units land unverified: the file says `queue: {verify: none}`.\n");
     }

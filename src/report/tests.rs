@@ -1,6 +1,7 @@
 //! What people are shown, by the scripted run.
 
 mod queue;
+mod radar;
 
 use std::sync::{Arc, Mutex};
 

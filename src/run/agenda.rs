@@ -21,6 +21,8 @@ pub(super) type Rank = (Reverse<u64>, Reverse<i64>, u32);
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Agenda {
     live: BTreeSet<u32>,
+    /// Those that have begun and have not come to an end.
+    under_way: BTreeSet<u32>,
     ready: BTreeSet<Rank>,
     /// Where a unit that has not begun stands among the others; by place.
     ranks: Vec<Rank>,
@@ -39,6 +41,7 @@ impl Agenda {
         }
         Self {
             live: BTreeSet::new(),
+            under_way: BTreeSet::new(),
             ready: BTreeSet::new(),
             ranks,
             dependants,
@@ -48,6 +51,16 @@ impl Agenda {
     /// Units to be asked what they want, in the order of the file.
     pub(super) fn live(&self) -> impl Iterator<Item = u32> {
         self.live.iter().copied()
+    }
+
+    /// Units that have begun and have not come to an end, in the order of the file.
+    pub(super) fn under_way(&self) -> impl Iterator<Item = u32> {
+        self.under_way.iter().copied()
+    }
+
+    /// Whether the unit at that place has begun and has not come to an end.
+    pub(super) fn is_under_way(&self, place: u32) -> bool {
+        self.under_way.contains(&place)
     }
 
     /// Units that wait for nothing they need, the first to begin first.
@@ -94,16 +107,23 @@ impl State {
             | Phase::Cancelled
             | Phase::Discarded => (false, false),
         };
+        let under_way = matches!(state.phase(), Phase::Working | Phase::Gated | Phase::Queued);
         let rank = self.agenda.ranks[place as usize];
-        if live {
-            self.agenda.live.insert(place);
-        } else {
-            self.agenda.live.remove(&place);
-        }
+        keep(&mut self.agenda.live, place, live);
+        keep(&mut self.agenda.under_way, place, under_way);
         if ready {
             self.agenda.ready.insert(rank);
         } else {
             self.agenda.ready.remove(&rank);
         }
+    }
+}
+
+/// Makes a set hold a place, or not.
+fn keep(set: &mut BTreeSet<u32>, place: u32, holds: bool) {
+    if holds {
+        set.insert(place);
+    } else {
+        set.remove(&place);
     }
 }

@@ -12,6 +12,7 @@ mod branches;
 pub mod checks;
 mod decide;
 pub mod order;
+mod radar;
 mod resources;
 #[cfg(test)]
 mod simulation;
@@ -26,8 +27,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::event::{
-    EntryEnd, Event, Evidence, Gate, Job, Outcome, Output, QueueEvent, Reason, Record, RunEvent, StopCause,
-    UnitEvent, UnitScoped, VerifyPurpose,
+    EntryEnd, Event, Evidence, Foreseen, Gate, Job, Outcome, Output, QueueEvent, Reason, Record, RunEvent,
+    StopCause, UnitEvent, UnitScoped, VerifyPurpose,
 };
 use crate::id::{Oid, RunId, UnitId};
 use crate::policy::Pacing;
@@ -36,6 +37,7 @@ use crate::spec::{Pipeline, Usd};
 use crate::unit;
 
 pub use checks::{EvidenceBook, hash_json, inputs, queue_checks, subject, unit_checks};
+pub use radar::{LiveHead, Scene};
 pub use resources::rivals;
 
 /// What is known of a run.
@@ -70,6 +72,7 @@ pub struct State {
     last_stop: Option<StopCause>,
     finished: bool,
     quiet: stall::Quiet,
+    foreseen: Foreseen,
 }
 
 /// What the first event of a run says.
@@ -220,6 +223,7 @@ impl State {
             last_stop: None,
             finished: false,
             quiet: stall::Quiet::default(),
+            foreseen: Foreseen::default(),
         };
         state.review_all();
         state
@@ -236,6 +240,7 @@ impl State {
             Event::Queue(event) => self.apply_queue(event, record.seq),
         }?;
         self.quiet.after(record, &self.queue);
+        self.forget_collisions();
         Ok(())
     }
 
@@ -282,6 +287,7 @@ impl State {
                 }
             }
             RunEvent::RunRebuilt { .. } => {}
+            RunEvent::ConflictsForeseen(foreseen) => self.foreseen = foreseen.clone(),
             RunEvent::RunFinished => self.finished = true,
             RunEvent::PreflightEnded { commit, evidence } => {
                 self.evidence.keep_of_target(evidence);

@@ -3,6 +3,7 @@
 mod branches;
 mod limits;
 mod order;
+mod radar;
 mod recovery;
 mod resources;
 mod stall;
@@ -503,6 +504,7 @@ fn assert_agenda(state: &State) {
     fresh.review_all();
     assert!(state.agenda.live().eq(fresh.agenda.live()));
     assert!(state.agenda.ready().eq(fresh.agenda.ready()));
+    assert!(state.agenda.under_way().eq(fresh.agenda.under_way()));
     let counted: usize = state.units.values().map(|unit| unit.in_flight().count()).sum();
     assert_eq!(counted, state.running_attempts);
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{StageRow, UnitState, UnitView, View};
-use crate::event::Outcome;
+use crate::event::{Collision, Outcome};
 use crate::queue::EntryView;
 
 /// The version of the machine output.
@@ -19,6 +19,7 @@ impl View {
             .map(|unit| unit_json(unit, places.remove(&unit.id)))
             .collect();
         let run = &self.run;
+        let collisions: Vec<Value> = run.foreseen.pairs.iter().map(collision_json).collect();
         json!({
             "schema": SCHEMA,
             "run": {
@@ -40,6 +41,8 @@ impl View {
                 "stalled_since": run.stalled_since,
                 "paused": self.queue.is_paused(),
                 "frozen_below": self.queue.frozen_below(),
+                "collisions": collisions,
+                "collisions_left_out": run.foreseen.left_out,
             },
             "units": units,
             "counts": {
@@ -50,6 +53,14 @@ impl View {
             },
         })
     }
+}
+
+fn collision_json(pair: &Collision) -> Value {
+    json!({
+        "units": pair.units,
+        "paths": pair.paths,
+        "paths_left_out": pair.paths_left_out,
+    })
 }
 
 fn unit_json(unit: &UnitView, entry: Option<EntryView>) -> Value {

@@ -10,6 +10,7 @@ mod forecast;
 mod json;
 mod model;
 mod queue;
+mod radar;
 mod standing;
 mod unit;
 mod worked;
@@ -26,7 +27,7 @@ pub use worked::{Worked, elapsed_ms};
 
 pub use standing::{Standing, Waited};
 
-use crate::event::{Event, Hold, Outcome, Record, RunEvent, StopCause};
+use crate::event::{Event, Foreseen, Hold, Outcome, Record, RunEvent, StopCause};
 use crate::id::UnitId;
 use crate::queue::{EntryView, Settings, State as Queue};
 use crate::spec::{Pipeline, Usd, Verify};
@@ -187,6 +188,7 @@ impl View {
             }
             Event::Queue(event) => self.apply_queue(record, event),
         }
+        self.forget_collisions();
         self.run.worked.event_at(record.at);
     }
 
@@ -249,6 +251,7 @@ impl View {
                 });
                 self.run.trouble = red.or_else(|| self.trouble_of_queue());
             }
+            RunEvent::ConflictsForeseen(foreseen) => self.foresee(record.seq, foreseen),
             RunEvent::RunRebuilt { .. } => {}
         }
     }
@@ -310,6 +313,8 @@ impl RunView {
             waived: pipeline.verify == Verify::Waived,
             trouble: None,
             stalled_since: None,
+            foreseen: Foreseen::default(),
+            foreseen_since: BTreeMap::new(),
         }
     }
 }

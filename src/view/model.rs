@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::event::{
-    CheckResult, Conflict, Gate, LedgerRowState, Outcome, Output, Reason, ReportedFinding, Resolution,
-    StopCause,
+    CheckResult, Conflict, Foreseen, Gate, LedgerRowState, Outcome, Output, Reason, ReportedFinding,
+    Resolution, StopCause,
 };
 use crate::id::{Oid, RunId, StageName, UnitId};
 use crate::spec::{BLOCK_ON, MIN_CONFIDENCE, Pipeline, RESOLVE_REVIEW, Severity, StageKind, Unit, Usd};
@@ -174,6 +174,10 @@ pub struct RunView {
     pub trouble: Option<String>,
     /// Since when units wait and nothing lands, once that has lasted for `queue.stall_alarm`.
     pub stalled_since: Option<Timestamp>,
+    /// Live work that will collide, as the conflict radar last saw it.
+    pub foreseen: Foreseen,
+    /// The record that first told of each of these pairs.
+    pub(super) foreseen_since: BTreeMap<[UnitId; 2], u64>,
 }
 
 impl RunView {

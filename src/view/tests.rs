@@ -1,10 +1,13 @@
 //! The scripted run that the view and its renderers are tested with.
 
 mod forecast;
+mod radar;
 mod rules;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use super::*;
 use crate::event::{

@@ -25,6 +25,7 @@ mod people;
 mod preserve;
 mod process;
 mod queue_add;
+mod radar;
 mod rebuild;
 mod refused;
 mod sweep;

@@ -114,6 +114,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "queue_thawed",
     "entry_raised",
     "queue_stalled",
+    "conflicts_foreseen",
     "base_red",
     "safety_stop",
     "world killed",
@@ -153,6 +154,7 @@ pub(super) fn count(counts: &mut Counts, record: &Record) {
             RunEvent::RunRebuilt { .. } => "run_rebuilt".to_owned(),
             RunEvent::RunFinished => "run_finished".to_owned(),
             RunEvent::PreflightEnded { .. } => "preflight_ended".to_owned(),
+            RunEvent::ConflictsForeseen(_) => "conflicts_foreseen".to_owned(),
         }),
         Event::Unit(scoped) => {
             add(format!("unit {}", Happening::of_event(&scoped.what).as_str()));

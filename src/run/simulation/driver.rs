@@ -171,6 +171,7 @@ impl Driver {
                 self.laws.check_stop(cause, &self.state, &self.git, self.stopping);
                 return self.let_go(cause);
             }
+            self.look()?;
             self.wait(&settled)?;
         }
     }

@@ -26,6 +26,7 @@ mod git;
 mod laws;
 mod model;
 mod people;
+mod radar;
 mod recovery;
 mod setting;
 mod trace;

@@ -1,0 +1,126 @@
+//! The conflict radar over real git: collisions are told while the units are still at work.
+
+use std::process::Child;
+
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+const AUTHOR: &str = r#"
+set -eu
+echo "by $PIPELINE_UNIT" > shared.txt
+[ "$PIPELINE_UNIT" != apart ] || git checkout -q shared.txt
+echo "work" > "$PIPELINE_UNIT.txt"
+echo '{"summary":"done"}' > "$PIPELINE_RESULT"
+"#;
+
+/// A reviewer that approves once its unit may go on.
+const REVIEWER: &str = r#"
+set -eu
+while ! [ -e "$COUNT_DIR/open.$PIPELINE_UNIT" ]; do sleep 0.02; done
+echo '{"verdict":"approve","findings":[],"ledger":[]}' > "$PIPELINE_RESULT"
+"#;
+
+const PLAN: &str = "\
+version: 1
+name: trial
+limits: {start_interval: 0s, parallel: 8}
+queue: {on_conflict: evict}
+agents:
+  author: {command: [sh, agents/author.sh], model: a, pass_env: [COUNT_DIR]}
+  reviewer: {command: [sh, agents/reviewer.sh], model: b, pass_env: [COUNT_DIR]}
+checks:
+  - {name: test, run: test -f README}
+tiers:
+  reviewed:
+    implement: {agent: author}
+    review: {agent: reviewer}
+    approve: {by: checks}
+units:
+  left: {title: 'feat: left', prompt: x, tier: reviewed}
+  apart: {title: 'feat: apart', prompt: x, tier: reviewed}
+  right: {title: 'feat: right', prompt: x, tier: reviewed}
+";
+
+/// A run under way whose units all wait for their reviewers, of which `left` and `right` collide.
+fn under_review() -> (World, Child) {
+    let world = World::new();
+    world.write("agents/author.sh", AUTHOR);
+    world.write("agents/reviewer.sh", REVIEWER);
+    world.write("shared.txt", "before\n");
+    world.write("rfc.yaml", PLAN);
+    world.commit("chore: plan");
+    let run = world.start(&["run", "rfc.yaml"]);
+    (world, run)
+}
+
+fn collisions(world: &World) -> Value {
+    let said = world.pipeline(&["status", "--json"]);
+    let status: Value = serde_json::from_str(&said.out).unwrap_or_default();
+    status["run"]["collisions"].clone()
+}
+
+/// Waits until it is known that `left` and `right` collide, and nobody else.
+fn await_pair(world: &World) -> Value {
+    let pair = json!([{"units": ["left", "right"], "paths": ["shared.txt"], "paths_left_out": 0}]);
+    world.wait_until("the collision is foreseen", || collisions(world) == pair);
+    pair
+}
+
+fn touch(world: &World, name: &str) {
+    std::fs::write(world.base().join("count").join(name), "").unwrap();
+}
+
+#[test]
+fn units_that_will_collide_are_named_with_the_path_while_they_are_reviewed_and_until_one_has_landed() {
+    let (world, run) = under_review();
+    let pair = await_pair(&world);
+    for unit in ["left", "right", "apart"] {
+        assert_eq!(world.unit(unit)["state"], "working");
+    }
+    let told = "Will collide: `left` and `right`, in shared.txt.\n";
+    let status = world.expect(&["status"], 0).out;
+    assert_eq!(status.matches("Will collide").count(), 1, "{status}");
+    assert!(status.contains(told), "{status}");
+
+    touch(&world, "open.apart");
+    world.wait_until("another has landed", || world.unit_state("apart") == "landed");
+    assert_eq!(collisions(&world), pair, "which has nothing to do with it");
+    touch(&world, "open.left");
+    world.wait_until("one of them has landed", || world.unit_state("left") == "landed");
+    assert_eq!(collisions(&world), json!([]));
+    touch(&world, "open.right");
+    let said = world.expect_end(run, 5);
+    let lines: Vec<&str> = said.out.lines().filter(|line| line.contains("COLLIDE")).collect();
+    assert_eq!(
+        lines,
+        ["COLLIDE [       ] left      with right, in shared.txt"],
+        "{}",
+        said.out
+    );
+    assert_eq!(world.unit("right")["reason"], "conflict_target");
+    assert_eq!(
+        world.events("conflicts_foreseen").len(),
+        1,
+        "nothing is told twice"
+    );
+    world.expect(&["doctor", "--strict"], 0);
+    world.assert_clean();
+}
+
+#[test]
+fn an_engine_that_takes_the_run_up_knows_the_collisions_and_does_not_tell_them_again() {
+    let (world, mut run) = under_review();
+    let pair = await_pair(&world);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert_eq!(collisions(&world), pair, "it is still so");
+    for unit in ["left", "right", "apart"] {
+        touch(&world, &format!("open.{unit}"));
+    }
+    let said = world.expect(&["run", "rfc.yaml"], 5);
+    assert!(!said.out.contains("COLLIDE"), "{}", said.out);
+    assert_eq!(collisions(&world), json!([]));
+    world.expect(&["doctor", "--strict"], 0);
+    world.assert_no_orphan();
+}
