@@ -13,6 +13,7 @@ use super::line::{LineStyle, event_line, totals};
 use super::text::{duration, one_line};
 use crate::event::{Event, Record, UnitEvent};
 use crate::port::Activity;
+use crate::spec::RESOLVE;
 use crate::view::{AttemptView, UnitState, UnitView, View, elapsed_ms};
 
 /// Units that wait are named up to this number; the rest is counted.
@@ -160,7 +161,8 @@ impl Live {
         let drawn = ProgressStyle::with_template(template)
             .expect("the template is well-formed")
             .tick_chars(self.style.choose("◐◓◑◒ ", "|/-\\ "));
-        let round = if attempt.kind == "fix" {
+        // How often a conflict may be resolved is not the number of fix rounds.
+        let round = if attempt.kind == "fix" && attempt.stage.as_str() != RESOLVE {
             format!(" {}/{rounds_max}", unit.fixes_used + 1)
         } else {
             String::new()
