@@ -108,7 +108,7 @@ impl Driver {
         }
         let unit = self.dice.pick(&units);
         match self.git.branches.get(&unit).cloned() {
-            Some(_) if self.dice.chance(15) => {
+            Some(_) if self.dice.chance(40) => {
                 self.see("a branch was taken away");
                 self.git.branches.remove(&unit);
             }
