@@ -132,7 +132,8 @@ impl From<EngineError> for Failure {
             }
             EngineError::CutJournal { .. } => Self::new(Exit::Environment, "journal", error.to_string())
                 .help("`pipeline doctor --fix` sets the journal aside and rebuilds the run from git"),
-            EngineError::Task(error) => Self::new(Exit::Bug, "internal", error.to_string()),
+            EngineError::Task(error) => Self::new(Exit::Bug, "internal", error.to_string())
+                .help("a bug of ours: report it with the run's journal; the same command goes on from there"),
         }
     }
 }
