@@ -196,7 +196,7 @@ fn another_run_of_the_file_lands_on_a_branch_of_its_own_from_the_target() {
 
 #[test]
 fn what_conflicts_is_repaired_on_the_branch() {
-    let world = ready(&format!("{LAND}queue: {{on_conflict: evict}}\n"));
+    let world = ready(LAND);
     world.write("shared.txt", "before\n");
     world.write(
         "agents/author.sh",
