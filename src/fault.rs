@@ -153,7 +153,7 @@ mod armed {
         torn(name, &mut io::sink(), &[])
     }
 
-    /// A place in the middle of writing `bytes`: when a fault comes here, the first half of them is written before.
+    /// A place in the middle of writing `bytes`: when a fault comes here, [`half_of`] them is written before.
     ///
     /// # Errors
     /// What an armed fault says.
@@ -163,7 +163,7 @@ mod armed {
         let Some(fault) = plan.hit(name) else {
             return Ok(());
         };
-        to.write_all(&bytes[..bytes.len() / 2])?;
+        to.write_all(half_of(bytes))?;
         match fault.what {
             What::Fail(errno) => Err(errno.into()),
             What::Kill => die(),
@@ -173,6 +173,12 @@ mod armed {
                 panic!("a fault at {name}")
             }
         }
+    }
+
+    /// The first half of what is written, which never ends with a whole line: two lines of one length would leave nothing torn.
+    fn half_of(bytes: &[u8]) -> &[u8] {
+        let half = &bytes[..bytes.len() / 2];
+        half.strip_suffix(b"\n").unwrap_or(half)
     }
 
     /// Tells that bytes are about to be written behind the first `bytes_before` of a file.
@@ -289,6 +295,13 @@ mod armed {
             for word in ["", "kill", "kill@", "kill@x", "burn@3", "eio@name", "eio@name:x"] {
                 assert_eq!(parse(word), None, "{word}");
             }
+        }
+
+        #[test]
+        fn what_is_torn_ends_within_a_line() {
+            assert_eq!(half_of(b"one\ntwo\n"), b"one");
+            assert_eq!(half_of(b"one\nthree\n"), b"one\nt");
+            assert_eq!(half_of(b""), b"");
         }
 
         #[test]

@@ -174,7 +174,18 @@ fn a_recovery_that_is_killed_too_is_continued_by_the_same_command() {
         names.into_iter().map(cell).collect()
     };
     perform_all(watched, |_, cell, met| {
-        let [_, recovery] = met else { panic!("two calls") };
+        let [first, recovery] = met else {
+            panic!("two calls")
+        };
+        if first.at.is_none() {
+            // How often a point is passed depends on who is first; once is nearly sure.
+            let (fault, time) = cell.faults[0].rsplit_once(':').unwrap();
+            let again = Cell {
+                step: cell.step,
+                faults: vec![format!("{fault}:1"), cell.faults[1].clone()],
+            };
+            return (time != "1").then_some(again).into_iter().collect();
+        }
         if cell.faults[1] != "kill@0" {
             pairs.fetch_add(u64::from(recovery.at.is_some()), Ordering::Relaxed);
             return Vec::new();
