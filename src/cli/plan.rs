@@ -102,11 +102,7 @@ impl Plan {
     fn of(pipeline: &Pipeline) -> Self {
         let graph = UnitGraph::new(&pipeline.units, &serialized(pipeline));
         let tier = |id: &UnitId| {
-            let unit = pipeline
-                .units
-                .iter()
-                .find(|unit| unit.id == *id)
-                .expect("a unit of the graph");
+            let unit = pipeline.unit(id).expect("a unit of the graph");
             &pipeline.tiers[&unit.tier]
         };
         let attempts = pipeline.units.iter().fold((0, 0), |(least, most), unit| {

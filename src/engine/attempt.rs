@@ -85,11 +85,10 @@ impl Conclusion {
 impl Engine {
     /// The documents of exploring units that a unit needs, named `<unit>-<stage>`.
     fn documents_for(&self, id: &UnitId) -> Vec<ChainDocument> {
-        let pipeline = self.state.pipeline();
-        let unit = pipeline
-            .units
-            .iter()
-            .find(|unit| unit.id == *id)
+        let unit = self
+            .state
+            .pipeline()
+            .unit(id)
             .expect("only units of the pipeline are attempted");
         let mut documents = Vec::new();
         for need in &unit.needs {
@@ -340,9 +339,8 @@ impl Attempt {
     }
 
     pub(super) fn unit_spec(&self) -> &crate::spec::Unit {
-        let mut units = self.pipeline.units.iter();
-        units
-            .find(|unit| unit.id == self.unit)
+        self.pipeline
+            .unit(&self.unit)
             .expect("only units of the pipeline are attempted")
     }
 

@@ -48,9 +48,8 @@ impl Engine {
         let pipeline = Arc::clone(self.state.pipeline());
         let tools = Arc::clone(&self.tools);
         let events = blocking(move || -> Result<Vec<(UnitId, UnitEvent)>, EngineError> {
-            let asked = units
-                .iter()
-                .filter_map(|id| Some((id, from_branch(&pipeline, id)?)));
+            let brings = |id| pipeline.unit(id)?.from_branch.as_ref();
+            let asked = units.iter().filter_map(|id| Some((id, brings(id)?)));
             let asked: Vec<_> = asked.collect();
             let names: BTreeSet<&str> = asked.iter().map(|(_, branch)| branch.name.as_str()).collect();
             let tips = tools.repository.branch_tips(&names)?;
@@ -143,11 +142,6 @@ impl Engine {
     }
 }
 
-fn from_branch<'a>(pipeline: &'a Pipeline, id: &UnitId) -> Option<&'a FromBranch> {
-    let unit = pipeline.units.iter().find(|unit| unit.id == *id)?;
-    unit.from_branch.as_ref()
-}
-
 impl Look {
     /// What is to be recorded of the branch.
     fn take(&self) -> Result<UnitEvent, EngineError> {
@@ -187,9 +181,8 @@ impl Look {
     }
 
     fn unit(&self) -> &Unit {
-        let mut units = self.pipeline.units.iter();
-        units
-            .find(|unit| unit.id == self.unit)
+        self.pipeline
+            .unit(&self.unit)
             .expect("only units of the pipeline bring branches")
     }
 

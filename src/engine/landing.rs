@@ -89,11 +89,7 @@ impl Engine {
     /// The commit message of a unit's squash or merge.
     fn message_of(&self, id: &UnitId) -> String {
         let pipeline = self.state.pipeline();
-        let unit = pipeline
-            .units
-            .iter()
-            .find(|unit| unit.id == *id)
-            .expect("entries are units of the pipeline");
+        let unit = pipeline.unit(id).expect("entries are units of the pipeline");
         let identity = &self.tools.identity;
         let signer = identity.to_string();
         crate::unit::commit_message(unit, &pipeline.commit, &self.run, &self.inputs[id], Some(&signer))

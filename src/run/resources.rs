@@ -66,7 +66,7 @@ impl Claims {
 
 /// The other units that need a resource which a unit needs too, each with that resource.
 pub fn rivals(pipeline: &Pipeline, id: &UnitId) -> Vec<(String, UnitId)> {
-    let Some(own) = pipeline.units.iter().find(|unit| unit.id == *id) else {
+    let Some(own) = pipeline.unit(id) else {
         return Vec::new();
     };
     let others = pipeline.units.iter().filter(|unit| unit.id != *id);

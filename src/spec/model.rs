@@ -51,6 +51,13 @@ pub struct Pipeline {
     pub land: Land,
 }
 
+impl Pipeline {
+    /// The unit of that id.
+    pub fn unit(&self, id: &UnitId) -> Option<&Unit> {
+        self.units.iter().find(|unit| unit.id == *id)
+    }
+}
+
 /// A text file the pipeline file names, read when the file was loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {

@@ -330,11 +330,7 @@ impl Laws {
     fn may_land_now(&self, commit: &Oid, setting: &Setting) {
         assert!(!self.paused, "nothing lands while a person has paused the run");
         for member in &self.built[commit].units {
-            let units = &setting.pipeline.units;
-            let written = units
-                .iter()
-                .find(|unit| unit.id == member.unit)
-                .map(|unit| unit.priority);
+            let written = setting.pipeline.unit(&member.unit).map(|unit| unit.priority);
             let priority = self.raised.get(&member.unit).copied().or(written);
             assert!(
                 self.frozen_below.is_none_or(|below| priority >= Some(below)),
