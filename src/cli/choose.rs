@@ -193,19 +193,7 @@ pub(super) fn choose_run(
     frozen: Frozen,
     target: &str,
 ) -> Result<Chosen, Failure> {
-    let mut earlier = None;
-    for run in context.runs()?.iter().rev() {
-        // The journal is read only where the name fits: many runs may lie before it.
-        if context.read_frozen(run)?.pipeline.name != frozen.pipeline.name {
-            continue;
-        }
-        let reading = context.read(run)?;
-        if reading.view.run.named_target() == target {
-            earlier = Some(reading);
-            break;
-        }
-    }
-    let Some(earlier) = earlier else {
+    let Some(earlier) = latest_of(context, &frozen.pipeline.name, target)? else {
         return Ok(Chosen::Start {
             frozen: Box::new(frozen),
             kept: Vec::new(),
@@ -253,6 +241,21 @@ pub(super) fn choose_run(
         kept,
         unsettled: unsettled(earlier),
     })
+}
+
+/// The latest run of a pipeline's name and target.
+pub(super) fn latest_of(context: &Context, name: &str, target: &str) -> Result<Option<Reading>, Failure> {
+    for run in context.runs()?.iter().rev() {
+        // The journal is read only where the name fits: many runs may lie before it.
+        if context.read_frozen(run)?.pipeline.name != name {
+            continue;
+        }
+        let reading = context.read(run)?;
+        if reading.view.run.named_target() == target {
+            return Ok(Some(reading));
+        }
+    }
+    Ok(None)
 }
 
 /// Where a run lands is fixed when it begins.

@@ -1,13 +1,13 @@
 //! `pipeline pause`, `pipeline resume` and `pipeline cancel UNIT`: a run is held up, goes on, or leaves a unit out.
 
 use super::RunChoice;
-use super::context::{Context, println};
+use super::context::{Context, Reading, println};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::steer::{open_desk, tell_next, write_wish};
+use crate::dag::UnitGraph;
 use crate::engine::steer::{QueueWish, Wish};
 use crate::id::UnitId;
-use crate::view::View;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -48,7 +48,7 @@ pub(super) fn cancel(context: &Context, args: &CancelArgs) -> Result<Exit, Failu
     let reading = context.read_run(args.choice.run.as_deref())?;
     let unit = reading.unit_id(&args.unit)?;
     let mut told = format!("`{unit}` is cancelled; `pipeline retry {unit}` brings it back.");
-    let waiting = waiting_for(&reading.view, &unit);
+    let waiting = waiting_for(&reading, &unit);
     if !waiting.is_empty() {
         told.push_str(&format!("\nWhat needs it waits in vain: {}.", waiting.join(", ")));
     }
@@ -57,18 +57,9 @@ pub(super) fn cancel(context: &Context, args: &CancelArgs) -> Result<Exit, Failu
 }
 
 /// The units that need this one, at first or second hand, and have not ended.
-fn waiting_for(view: &View, unit: &UnitId) -> Vec<String> {
-    let mut gone = vec![unit.clone()];
-    // A unit may stand in the file before those it needs.
-    loop {
-        let lost = view.units.iter().find(|other| {
-            !other.state.has_ended()
-                && !gone.contains(&other.id)
-                && other.needs.iter().any(|need| gone.contains(need))
-        });
-        match lost {
-            Some(lost) => gone.push(lost.id.clone()),
-            None => return gone[1..].iter().map(|id| format!("`{id}`")).collect(),
-        }
-    }
+fn waiting_for(reading: &Reading, unit: &UnitId) -> Vec<String> {
+    let waits = |id: &UnitId| reading.view.unit(id).is_some_and(|unit| !unit.state.has_ended());
+    let dependents = UnitGraph::new(&reading.frozen.pipeline.units, &[]).dependents(unit);
+    let waiting = dependents.iter().filter(|id| waits(id));
+    waiting.map(|id| format!("`{id}`")).collect()
 }

@@ -44,7 +44,7 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
         review: !args.no_review,
         path: &path,
         tips: context.repository.branch_tips(&names)?,
-        latest: latest_of(context, &frozen, &target)?,
+        latest: super::choose::latest_of(context, &frozen.pipeline.name, &target)?,
         wishes: added::wishes(context, &frozen.pipeline.name)?,
         frozen,
         target,
@@ -80,19 +80,6 @@ fn file_of_latest(context: &Context) -> Result<PathBuf, Failure> {
         Ok(short) => short.to_owned(),
         Err(_) => file,
     })
-}
-
-fn latest_of(context: &Context, frozen: &Frozen, target: &str) -> Result<Option<Reading>, Failure> {
-    for run in context.runs()?.iter().rev() {
-        if context.read_frozen(run)?.pipeline.name != frozen.pipeline.name {
-            continue;
-        }
-        let reading = context.read(run)?;
-        if reading.view.run.named_target() == target {
-            return Ok(Some(reading));
-        }
-    }
-    Ok(None)
 }
 
 /// The file that branches are brought to.
