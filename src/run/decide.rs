@@ -1,10 +1,9 @@
 //! What to do next.
 //!
-//! The order of the questions is the order of this file: does anything have to be written down; may anything
-//! land; has nothing
-//! landed for too long; may a unit begin; what may start in the slots that are free; is there a reason to stop. Writing down comes
-//! alone, because everything after it is asked again once it is written. Units begin after the queue was asked, and
-//! only as many as slots are free: so each stands on the newest target there is when its work starts.
+//! The order of the questions is the order of this file: does anything have to be written down; may anything land; has
+//! nothing landed for too long; may a unit begin; what may start in the slots that are free; is there a reason to stop.
+//! Writing down comes alone, because everything after it is asked again once it is written. Units begin after the queue
+//! was asked, and only as many as slots are free: so each stands on the newest target there is when its work starts.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -93,6 +92,7 @@ impl State {
             asked.records.extend(self.blocking_change(unit));
             asked.records.extend(self.enqueue(unit));
         }
+        asked.starts.sort_by_cached_key(|(id, _)| self.rank(id));
         asked
     }
 
@@ -177,17 +177,11 @@ impl State {
         if ready.peek().is_none() {
             return Vec::new();
         }
-        let mut wanted: Vec<(Rank, &UnitId, &unit::Start)> = asked
-            .starts
-            .iter()
-            .map(|(id, start)| (self.rank(id), id, start))
-            .collect();
-        wanted.sort_unstable_by_key(|(rank, ..)| *rank);
-        let mut wanted = wanted.into_iter().peekable();
+        let mut wanted = asked.starts.iter().peekable();
         let mut begin = Vec::new();
         let mut free = free;
         for (rank, id) in ready {
-            while let Some((_, id, start)) = wanted.next_if(|(of_start, ..)| of_start < rank) {
+            while let Some((id, start)) = wanted.next_if(|(of_start, _)| self.rank(of_start) < *rank) {
                 free = free.saturating_sub(1);
                 if self.pause_before(start, &self.pacing, facts.now).is_none() {
                     claims.grant(self.resources_of_job(id, &start.job));
@@ -291,10 +285,9 @@ impl State {
         pacing.next_start(agent_of(start)?, interval, now)
     }
 
-    /// Which attempts start in the free slots, in the order of their rank. Starts of one agent keep their distance, and
+    /// Which attempts start in the free slots. Starts of one agent keep their distance, and
     /// what an attempt must hold is free.
     fn starts(&self, asked: &mut Asked, now: Timestamp, mut free: usize, mut claims: Claims) -> Vec<Effect> {
-        asked.starts.sort_by_cached_key(|(id, _)| self.rank(id));
         let mut effects = Vec::new();
         let mut pacing = self.pacing.clone();
         let mut wake = None;
@@ -378,6 +371,7 @@ impl State {
 #[derive(Default)]
 struct Asked {
     records: Vec<Event>,
+    /// In the order in which they are served.
     starts: Vec<(UnitId, unit::Start)>,
     wake: Option<Timestamp>,
 }

@@ -304,12 +304,7 @@ impl State {
             why: format!("the pipeline has no unit `{id}`"),
         })?;
         let (phase, running) = (unit.phase(), unit.in_flight().count());
-        let mut started = None;
-        if let UnitEvent::AttemptStarted {
-            fence, agent, job, ..
-        } = event
-        {
-            started = Some((*fence, job));
+        if let UnitEvent::AttemptStarted { fence, agent, .. } = event {
             self.next_fence = self.next_fence.max(fence.saturating_add(1));
             self.attempts.insert(*fence, id.clone());
             if let Some(agent) = agent {
@@ -325,7 +320,6 @@ impl State {
         } = event
         {
             self.attempts.remove(fence);
-            self.held.release(*fence);
             self.spent = self.spent + usage.cost.unwrap_or_default();
             let agent = unit
                 .in_flight()
@@ -344,9 +338,7 @@ impl State {
             why: format!("{id}: {illegal}"),
         })?;
         self.running_attempts = self.running_attempts + unit.in_flight().count() - running;
-        if let Some((fence, job)) = started {
-            self.held.take(fence, self.resources_of_job(id, job));
-        }
+        self.hold_for_attempt(id, event);
         if let UnitEvent::UnitRetried { .. } | UnitEvent::UnitResolved { .. } = event {
             self.queue.person_takes_over(id);
         }

@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{State, queue_checks};
-use crate::event::{Job, QueueEvent, VerifyPurpose};
+use crate::event::{Job, QueueEvent, UnitEvent, VerifyPurpose};
 use crate::id::UnitId;
 use crate::spec::{Check, Pipeline, Unit};
 
@@ -97,6 +97,16 @@ impl State {
         let of_checks = checks.into_iter().flat_map(|check| check.exclusive);
         let of_units = units.iter().flat_map(|unit| &unit.exclusive).cloned();
         of_units.chain(of_checks).collect()
+    }
+
+    /// An attempt that begins takes what it must hold, and gives it back at its end.
+    pub(super) fn hold_for_attempt(&mut self, id: &UnitId, event: &UnitEvent) {
+        if let UnitEvent::AttemptStarted { fence, job, .. } = event {
+            self.held.take(*fence, self.resources_of_job(id, job));
+        }
+        if let UnitEvent::AttemptEnded { fence, .. } = event {
+            self.held.release(*fence);
+        }
     }
 
     /// A verification that begins takes what it must hold, and gives it back at its end.

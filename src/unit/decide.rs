@@ -1,8 +1,8 @@
 //! What to do next, derived from the state each time.
 //!
-//! The order of the questions is the order of the rules: a stage that has used up its attempts ends the unit; what
-//! a conflict with the target is resolved before anything else; what stands in the way of the head goes to the fix that answers for it, or ends the unit; otherwise every stage whose
-//! needs are settled is wanted; at last guards, approval and the queue.
+//! The order of the questions is the order of the rules: a stage that has used up its attempts ends the unit; a conflict
+//! with the target is resolved before anything else; what stands in the way of the head goes to the fix that answers for
+//! it, or ends the unit; otherwise every stage whose needs are settled is wanted; at last guards, approval and the queue.
 
 use jiff::Timestamp;
 
