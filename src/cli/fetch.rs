@@ -1,22 +1,15 @@
 //! Before a run: the target is brought to where its upstream is.
 
-use std::time::Duration;
-
 use super::context::{Context, tell};
 use super::exit::Exit;
 use super::failure::Failure;
-use crate::event::Reason;
-use crate::git::{Fetched, Forwarded, Upstream};
+use crate::event::{Reason, listed};
+use crate::git::{CHECKOUT_PATIENCE, Fetched, Forwarded, Upstream};
 use crate::id::Oid;
-
-/// How long another git in the person's checkout is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Paths that are named one by one.
-const PATHS_MAX: usize = 10;
 
 /// Finishes what a killed `run` left of bringing a target forward.
 pub(super) fn finish(context: &Context) -> Result<(), Failure> {
-    if let Some(branch) = context.repository.finish_fast_forward(PATIENCE)? {
+    if let Some(branch) = context.repository.finish_fast_forward(CHECKOUT_PATIENCE)? {
         tell(&format!(
             "`{branch}` had been brought forward when the last run was killed; its checkout follows now"
         ));
@@ -55,7 +48,9 @@ pub(super) fn bring_target(context: &Context, target: &str, upstream: &Upstream)
 }
 
 fn forward(context: &Context, target: &str, name: &str, (here, there): (&Oid, &Oid)) -> Result<(), Failure> {
-    let forwarded = context.repository.fast_forward(target, here, there, PATIENCE)?;
+    let forwarded = context
+        .repository
+        .fast_forward(target, here, there, CHECKOUT_PATIENCE)?;
     match forwarded {
         Forwarded::Done => {
             tell(&format!(
@@ -69,7 +64,7 @@ fn forward(context: &Context, target: &str, name: &str, (here, there): (&Oid, &O
             let message = format!(
                 "`{target}` is behind {name}, and work in {} is in the way: {}",
                 checkout.display(),
-                listed(&paths)
+                crate::report::text::sanitize(&listed(&paths))
             );
             Err(Failure::new(Exit::Stopped, "target_dirty", message).help(format!(
                 "`git -C {} stash push --include-untracked` puts it aside, then run the same command; `--no-fetch` goes on \
@@ -103,14 +98,6 @@ fn diverged(context: &Context, target: &str, upstream: &Upstream) -> Result<Fail
     Ok(Failure::new(Exit::Environment, "target_diverged", message).help(format!(
         "`{command}` brings them together, then run the same command; `--no-fetch` goes on with the target as it is here"
     )))
-}
-
-fn listed(paths: &[String]) -> String {
-    let mut text = paths[..paths.len().min(PATHS_MAX)].join(", ");
-    if paths.len() > PATHS_MAX {
-        text.push_str(&format!(" and {} more", paths.len() - PATHS_MAX));
-    }
-    crate::report::text::sanitize(&text)
 }
 
 fn quoted(path: &std::path::Path) -> String {

@@ -13,13 +13,10 @@ use super::dispatch::blocking;
 use super::panics::panic_of;
 use super::{Engine, EngineError, Tools};
 use crate::event::{Candidate, CandidateUnit, Conflict, Event, LandRefusal, Obstacle, QueueEvent, QueueStep};
-use crate::git::{Integration, Moved, Preservation, Preserved};
+use crate::git::{CHECKOUT_PATIENCE, Integration, Moved, Preservation, Preserved};
 use crate::id::{Oid, UnitId};
 use crate::queue::{IntegrateUnit, VerifiedCandidate, not_preserved};
 use crate::spec::Strategy;
-
-/// How long another git in the person's checkout is waited for.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Engine {
     /// Puts units onto a base, in memory, and records what came of it.
@@ -265,7 +262,8 @@ impl Engine {
     pub(super) async fn look_at_checkout(&self, from: &Oid, to: &Oid) -> Result<Look, EngineError> {
         let repository = self.tools.repository.clone();
         let (target, from, to) = (self.target().to_owned(), from.clone(), to.clone());
-        let way = blocking(move || repository.way_in_checkout(&target, &from, &to, PATIENCE)).await??;
+        let way =
+            blocking(move || repository.way_in_checkout(&target, &from, &to, CHECKOUT_PATIENCE)).await??;
         Ok(way.map_or_else(Look::default, |(checkout, paths)| Look {
             refusal: (!paths.is_empty()).then(|| LandRefusal::TargetDirty {
                 checkout: checkout.display().to_string(),
@@ -286,9 +284,10 @@ impl Engine {
         let repository = self.tools.repository.clone();
         let target = self.target().to_owned();
         let (old, new) = (from.clone(), to.clone());
-        let left =
-            blocking(move || repository.follow_where_it_is(&target, &checkout, (&old, &new), PATIENCE))
-                .await??;
+        let left = blocking(move || {
+            repository.follow_where_it_is(&target, &checkout, (&old, &new), CHECKOUT_PATIENCE)
+        })
+        .await??;
         self.record(&[Event::Queue(QueueEvent::CheckoutFollowed {
             to: to.clone(),
             left,

@@ -5,7 +5,7 @@ use super::EngineError;
 use super::attempt::{Attempt, Conclusion, PATCH_BYTES_MAX};
 use super::interpret::{self, Account};
 use crate::agent::{LandedWork, Packet};
-use crate::event::{GuardAction, GuardHit, Head, Outcome, Reason, conflict_id};
+use crate::event::{GuardAction, GuardHit, Head, Outcome, Reason, conflict_id, listed};
 use crate::git::{IntegrateUnit, Resolved, Undone};
 use crate::id::Oid;
 use crate::port::MergeInPlace;
@@ -56,8 +56,6 @@ impl Attempt {
     }
 }
 
-/// Paths named in one sentence; the rest is counted.
-const PATHS_NAMED_MAX: usize = 5;
 /// Lines quoted of each.
 const LINES_QUOTED_MAX: usize = 5;
 /// Longest quoted line, in characters.
@@ -84,14 +82,10 @@ fn taken_back(
 }
 
 fn undone_sentence(undone: &[Undone]) -> String {
-    let places: Vec<String> = undone.iter().take(PATHS_NAMED_MAX).map(place).collect();
-    let more = match undone.len().saturating_sub(PATHS_NAMED_MAX) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let places: Vec<String> = undone.iter().map(place).collect();
     format!(
-        "The resolution takes back what landed outside the conflict, in {}{more}.",
-        places.join(", ")
+        "The resolution takes back what landed outside the conflict, in {}.",
+        listed(&places)
     )
 }
 

@@ -11,6 +11,7 @@ mod evidence;
 mod foreseen;
 mod queue;
 pub mod reason;
+mod sentence;
 mod unit;
 
 use serde::{Deserialize, Serialize};
@@ -20,9 +21,10 @@ pub use evidence::{CheckOutcome, CheckResult, Evidence};
 pub use foreseen::{Collision, Foreseen};
 pub use queue::{
     Candidate, CandidateUnit, Conflict, EntryEnd, Hold, LandRefusal, LandedUnit, Obstacle, QueueEvent,
-    QueueStep, VerifyPurpose, conflict_id, conflict_sentence,
+    QueueStep, VerifyPurpose, conflict_id,
 };
 pub use reason::Reason;
+pub use sentence::{conflict_sentence, listed};
 pub use unit::{
     AttemptNumber, Gate, GuardAction, GuardHit, Head, Job, LedgerRow, LedgerRowState, LineRange, Outcome,
     Output, ReportedFinding, Resolution, ResolutionAction, RestoredWork, UnitEvent, Usage, Verdict,

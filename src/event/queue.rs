@@ -340,21 +340,6 @@ pub fn conflict_id(place: usize) -> String {
     format!("C-{}", place + 1)
 }
 
-/// A conflict with the target, as a sentence that names the paths and who brought the other side.
-pub fn conflict_sentence(conflicts: &[Conflict]) -> String {
-    let places: Vec<String> = conflicts
-        .iter()
-        .map(|conflict| match &conflict.landed_by {
-            Some(unit) => format!("{} (with `{unit}`, which landed)", conflict.path),
-            None => conflict.path.clone(),
-        })
-        .collect();
-    match places.as_slice() {
-        [] => Reason::ConflictTarget.sentence().to_owned(),
-        places => format!("The work conflicts with the target in {}.", places.join(", ")),
-    }
-}
-
 /// Why a commit is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

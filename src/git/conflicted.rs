@@ -21,10 +21,8 @@ impl Repository {
     /// # Errors
     /// When git fails.
     pub fn conflicted(&self, onto: &Oid, unit: &IntegrateUnit) -> Result<Conflicted> {
-        // Where the unit's base is on the line, git finds the better base itself; where it is not, only what the unit
-        // adds to it is meant.
-        let explicit = (!self.is_ancestor(&unit.base, onto)?).then_some(&unit.base);
-        Ok(match self.merge_by_git(onto, onto, &unit.head, explicit)? {
+        let counted_from = self.counted_from(unit, onto)?;
+        Ok(match self.merge_by_git(onto, onto, &unit.head, counted_from)? {
             Merged::Clean(tree) => Conflicted {
                 tree,
                 unmerged: Vec::new(),

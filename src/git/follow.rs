@@ -18,6 +18,9 @@ use super::{Error, Result};
 use crate::fault;
 use crate::id::Oid;
 
+/// How long another git in a person's checkout is waited for.
+pub const CHECKOUT_PATIENCE: Duration = Duration::from_secs(10);
+
 impl Repository {
     /// Brings files and index of `checkout`, whose branch moved from `from` to `to`, along. Returns the paths that
     /// were left alone because they are a person's work, in order. May be repeated at any time.

@@ -44,6 +44,7 @@ mod worktree;
 
 pub use conflicted::Conflicted;
 pub use diff::{ChangeStatus, ChangedFile, FileStat, Patch};
+pub use follow::CHECKOUT_PATIENCE;
 pub use forward::Forwarded;
 pub use inspect::WithTrailers;
 pub use integrate::{ConflictGraph, ConflictPair, IntegrateUnit, Integration};

@@ -5,13 +5,10 @@
 //! entry waits in place while they are ahead, and those behind it go on. If they land as that base, the obstacle is on
 //! the tip; if they leave, or are in doubt, there is none.
 
-use crate::event::{EntryEnd, Hold, Obstacle, QueueEvent, Reason, conflict_sentence};
+use crate::event::{EntryEnd, Hold, Obstacle, QueueEvent, Reason, conflict_sentence, listed};
 use crate::id::{Oid, UnitId};
 
 use super::state::{Entry, Obstruction, State};
-
-/// Paths named in one sentence; the rest is counted.
-const PATHS_NAMED_MAX: usize = 10;
 
 impl State {
     /// The end of the first entry that cannot be put onto the tip itself.
@@ -142,14 +139,7 @@ fn end(obstacle: &Obstacle, resolved: u32) -> EntryEnd {
 pub fn not_preserved(paths: &[String]) -> EntryEnd {
     let sentence = match paths {
         [] => "What would land does not stand on its base.".to_owned(),
-        paths => {
-            let named = paths[..paths.len().min(PATHS_NAMED_MAX)].join(", ");
-            let more = match paths.len().saturating_sub(PATHS_NAMED_MAX) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            format!("What would land is not what was reviewed, in {named}{more}.")
-        }
+        paths => format!("What would land is not what was reviewed, in {}.", listed(paths)),
     };
     EntryEnd::Evicted {
         reason: Reason::DiffNotPreserved,

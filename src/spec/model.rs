@@ -490,7 +490,7 @@ pub struct QueueSettings {
     #[serde(default, skip_serializing_if = "OnConflict::is_default")]
     pub on_conflict: OnConflict,
     /// Conflicts with the target that are resolved for a unit; the next one evicts it.
-    #[serde(default = "two", skip_serializing_if = "is_two")]
+    #[serde(default = "conflict_rounds", skip_serializing_if = "is_conflict_rounds")]
     pub conflict_rounds: u32,
 }
 
@@ -523,6 +523,8 @@ impl OnConflict {
 
 /// [`QueueSettings::stall_alarm`], where the file says nothing.
 pub(super) const STALL_ALARM: Duration = Duration::from_secs(30 * 60);
+/// [`QueueSettings::conflict_rounds`], where the file says nothing.
+pub(super) const CONFLICT_ROUNDS: u32 = 2;
 
 // What is left out of the file is left out of its frozen form, so that a run that was frozen without these keys keeps
 // its hash.
@@ -551,12 +553,12 @@ fn is_stall_alarm(wait: &Duration) -> bool {
     *wait == STALL_ALARM
 }
 
-fn two() -> u32 {
-    2
+fn conflict_rounds() -> u32 {
+    CONFLICT_ROUNDS
 }
 
-fn is_two(rounds: &u32) -> bool {
-    *rounds == two()
+fn is_conflict_rounds(rounds: &u32) -> bool {
+    *rounds == CONFLICT_ROUNDS
 }
 
 fn is_auto(window: &Breadth) -> bool {

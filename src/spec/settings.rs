@@ -10,8 +10,8 @@ use super::Surroundings;
 use super::decode::{Field, List, Named, Spanned, missing_key};
 use super::diagnostic::{Problem, Sink, Span, nearest};
 use super::model::{
-    Adapter, Agent, Breadth, Check, CommitSettings, Convention, DependsOn, Document, Guards, Limits,
-    OnConflict, Price, QueueSettings, Role, STALL_ALARM, Step, Strategy, Usd, Verify, Workspace,
+    Adapter, Agent, Breadth, CONFLICT_ROUNDS, Check, CommitSettings, Convention, DependsOn, Document, Guards,
+    Limits, OnConflict, Price, QueueSettings, Role, STALL_ALARM, Step, Strategy, Usd, Verify, Workspace,
 };
 use super::node::Key;
 use super::quote;
@@ -506,7 +506,9 @@ pub(super) fn queue(raw: Option<&RawQueue>) -> QueueSettings {
         },
         conflict_rounds: raw
             .and_then(|queue| queue.conflict_rounds.value())
-            .map_or(2, |rounds| u32::try_from(rounds.0).unwrap_or(u32::MAX)),
+            .map_or(CONFLICT_ROUNDS, |rounds| {
+                u32::try_from(rounds.0).unwrap_or(u32::MAX)
+            }),
     }
 }
 

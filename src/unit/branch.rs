@@ -3,7 +3,7 @@
 //! The branch is taken in before the unit begins: its head and where it left the target are remembered, and from then on
 //! the unit is about those commits. The branch itself is a person's; that it moves is seen by whoever compares.
 
-use crate::event::{GuardAction, GuardHit, Head, UnitEvent};
+use crate::event::{GuardHit, Head, UnitEvent};
 use crate::id::Oid;
 
 use super::{Phase, State};
@@ -80,7 +80,6 @@ impl State {
                 self.run_mut(&stage.name).done = true;
             }
         }
-        let asks = |hit: &GuardHit| hit.action == GuardAction::Gate;
-        self.gate_hits = intake.guards.into_iter().filter(asks).collect();
+        self.take_gate_hits(&intake.guards);
     }
 }

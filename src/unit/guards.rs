@@ -9,12 +9,9 @@ mod weakened;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use crate::event::{GuardAction, GuardHit, Reason};
+use crate::event::{GuardAction, GuardHit, Reason, listed};
 use crate::id::{Oid, UnitId};
 use crate::spec::{Guards, Unit};
-
-/// Paths named in one sentence; the rest is counted.
-const PATHS_NAMED_MAX: usize = 10;
 
 /// The file mode of a submodule.
 const MODE_SUBMODULE: u32 = 0o160_000;
@@ -242,15 +239,10 @@ fn hit(reason: Reason, action: GuardAction, what: &str, paths: &[String]) -> Opt
     if paths.is_empty() {
         return None;
     }
-    let named = paths[..paths.len().min(PATHS_NAMED_MAX)].join(", ");
-    let rest = match paths.len().saturating_sub(PATHS_NAMED_MAX) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
     Some(GuardHit {
         reason,
         action,
-        sentence: format!("The work {what}: {named}{rest}."),
+        sentence: format!("The work {what}: {}.", listed(paths)),
     })
 }
 

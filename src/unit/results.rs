@@ -248,8 +248,7 @@ impl State {
     pub(super) fn take_head(&mut self, stage: &StageName, head: &Head, guards: &[GuardHit]) {
         self.head = Some(head.clone());
         self.producer = Some(stage.clone());
-        let asks = |hit: &&GuardHit| hit.action == GuardAction::Gate;
-        self.gate_hits = guards.iter().filter(asks).cloned().collect();
+        self.take_gate_hits(guards);
         self.checked = None;
         self.sent_back = None;
         self.tries.remove(&Job::Checks);
@@ -259,6 +258,12 @@ impl State {
             Job::Checks => true,
             Job::Stage { kind, .. } => kind.is_judge(),
         });
+    }
+
+    /// What of the guards' hits a person is asked about.
+    pub(super) fn take_gate_hits(&mut self, guards: &[GuardHit]) {
+        let asks = |hit: &&GuardHit| hit.action == GuardAction::Gate;
+        self.gate_hits = guards.iter().filter(asks).cloned().collect();
     }
 
     fn fix_done(&mut self, fix: &StageName, unchanged: bool) {

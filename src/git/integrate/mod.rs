@@ -90,18 +90,20 @@ impl Repository {
         };
         let done = match strategy {
             Strategy::Rebase => work.replay(message)?,
-            Strategy::Squash => {
-                // Where the unit's base is on the line, git finds the better base itself; where it is not, only what
-                // the unit adds to it is meant.
-                let explicit = (!self.is_ancestor(&unit.base, base)?).then_some(&unit.base);
-                work.one_commit(explicit, &[base], message)?
-            }
+            Strategy::Squash => work.one_commit(self.counted_from(unit, base)?, &[base], message)?,
             Strategy::Merge => work.one_commit(None, &[base, &unit.head], message)?,
         };
         if let Integration::Built { .. } = done {
             work.trees.new.finish()?;
         }
         Ok(done)
+    }
+
+    /// The commit from which a unit's changes are counted when they become one change on `onto`, if git is to be told.
+    /// Where the unit's base is on the line, git finds the better base itself; where it is not, only what the unit adds
+    /// to it is meant.
+    pub(super) fn counted_from<'a>(&self, unit: &'a IntegrateUnit, onto: &Oid) -> Result<Option<&'a Oid>> {
+        Ok((!self.is_ancestor(&unit.base, onto)?).then_some(&unit.base))
     }
 }
 

@@ -176,16 +176,17 @@ impl Comparison<'_> {
         if !found.parent_ids().eq(parents.iter().map(|parent| raw(parent))) {
             return Ok(Some(Vec::new()));
         }
-        // The same question as when it was built: what is on the line already is not counted as the unit's.
-        let squashed = parents.len() == 1;
-        let from = if squashed && !self.repository.is_ancestor(&unit.base, self.onto)? {
-            Some(unit.base.clone())
-        } else {
-            match <[Oid; 1]>::try_from(self.repository.merge_bases(self.onto, &unit.head)?) {
+        let counted_from = match parents {
+            [_] => self.repository.counted_from(unit, self.onto)?.cloned(),
+            _ => None,
+        };
+        let from = match counted_from {
+            Some(base) => Some(base),
+            // Of several, only git knows what they come to together.
+            None => match <[Oid; 1]>::try_from(self.repository.merge_bases(self.onto, &unit.head)?) {
                 Ok([fork]) => Some(fork),
-                // Of several, only git knows what they come to together.
                 Err(_) => None,
-            }
+            },
         };
         self.step(from.as_ref(), [&unit.head, self.onto, commit])
     }
