@@ -273,6 +273,15 @@ impl Engine {
         }))
     }
 
+    /// Brings a checkout along that an engine, or a step that panicked, left behind the last landing.
+    pub(super) async fn follow_last(&mut self) -> Result<(), EngineError> {
+        let Some(landed) = self.state.queue().unfollowed().cloned() else {
+            return Ok(());
+        };
+        let checkout = PathBuf::from(&landed.checkout);
+        self.follow(Some(checkout), &landed.from, &landed.to).await
+    }
+
     /// Brings the files of the checkout that has the target along.
     pub(super) async fn follow(
         &mut self,

@@ -100,7 +100,8 @@ impl Engine {
             if landed {
                 self.observer
                     .note(&format!("a bug of ours panicked after a landing: {message}"));
-                return self.record(&[Event::Queue(verified.landed_event())]);
+                self.record(&[Event::Queue(verified.landed_event())])?;
+                return self.follow_last().await;
             }
             let commit = verified.to().clone();
             let tip = tip.unwrap_or_else(|| verified.from().clone());

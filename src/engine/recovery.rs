@@ -42,10 +42,7 @@ impl Engine {
         {
             self.land_panicked(&pending.verified, error).await?;
         }
-        if let Some(landed) = self.state.queue().unfollowed().cloned() {
-            let checkout = PathBuf::from(&landed.checkout);
-            self.follow(Some(checkout), &landed.from, &landed.to).await?;
-        }
+        self.follow_last().await?;
         let facts = self.facts().await?;
         let queue_facts = crate::queue::Facts {
             tip: facts.tip,
