@@ -48,9 +48,30 @@ pub trait Launcher: Send + Sync {
     /// Teardown has run in either case. The task of `order` may be incomplete: nothing is started anew.
     fn adopt(&self, order: AttemptOrder) -> BoxFuture<'static, Option<Adopted>>;
 
+    /// The tree that an author under way has made so far, put into [`Glance::objects`]. `None` where there is none to be had:
+    /// its agent has not begun or is gone, or what stands there cannot be taken. The place is left as it is.
+    fn glance(&self, glance: Glance) -> BoxFuture<'static, Option<Oid>>;
+
     /// Removes the place of an attempt that ended, if there is one. What cannot be removed is told as a sentence, and is
     /// found by who looks for leftovers.
     fn discard(&self, run: RunId, key: AttemptKey) -> BoxFuture<'static, Result<(), String>>;
+}
+
+/// A look at what an author has made so far.
+#[derive(Debug, Clone)]
+pub struct Glance {
+    /// The run.
+    pub run: RunId,
+    /// The attempt.
+    pub key: AttemptKey,
+    /// Its fence.
+    pub fence: u64,
+    /// The commit that its worktree began as.
+    pub commit: Oid,
+    /// An object store that borrows the repository's; nothing is put anywhere else.
+    pub objects: PathBuf,
+    /// Ends it early.
+    pub cut: Cut,
 }
 
 /// What an attempt came to under an engine that is gone.

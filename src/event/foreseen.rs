@@ -14,7 +14,7 @@ const PATH_BYTES_MAX: usize = 500;
 /// Live work that will collide.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Foreseen {
-    /// Pairs of units, in the order of the file.
+    /// Pairs of units, in order.
     pub pairs: Vec<Collision>,
     /// How many more pairs there are.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -24,13 +24,16 @@ pub struct Foreseen {
 /// Two units that fit onto the target alone and not together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Collision {
-    /// The two, in the order of the file.
+    /// The two, in the order of their ids.
     pub units: [UnitId; 2],
     /// Where both changed the same; none where git names no path. Untrusted.
     pub paths: Vec<String>,
     /// How many more paths there are.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub paths_left_out: u32,
+    /// Those of the two whose author is still at work: what it has not handed in yet collides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncommitted: Vec<UnitId>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -52,6 +55,7 @@ impl Collision {
             paths_left_out: count(all - paths.len()),
             units,
             paths,
+            uncommitted: Vec::new(),
         }
     }
 }

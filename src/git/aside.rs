@@ -13,18 +13,34 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::loose::LooseObjects;
+use super::objects::commit_text;
 use super::repository::Repository;
 use super::{Error, Result};
+use crate::id::Oid;
 use crate::port::Cut;
 
 /// Where a view puts what is made.
 #[derive(Debug)]
 pub(super) struct Aside {
-    objects: TempDir,
+    objects: Store,
     cut: Cut,
 }
 
+/// A directory for objects.
+#[derive(Debug)]
+enum Store {
+    Own(TempDir),
+    Lent(PathBuf),
+}
+
 impl Aside {
+    fn objects(&self) -> &Path {
+        match &self.objects {
+            Store::Own(directory) => directory.path(),
+            Store::Lent(path) => path,
+        }
+    }
+
     /// Ends the commands of the view.
     pub(super) fn cut(&self) -> &Cut {
         &self.cut
@@ -43,16 +59,26 @@ impl Repository {
             .tempdir_in(parent)
             .map_err(Error::io("make a directory in", parent))?;
         borrow(objects.path(), &self.objects_dir())?;
+        Ok(self.with_aside(Store::Own(objects), cut))
+    }
+
+    /// The same for who was lent the store of such a view, [`Self::objects_dir`].
+    #[must_use]
+    pub fn aside_in(&self, objects: &Path, cut: &Cut) -> Self {
+        self.with_aside(Store::Lent(objects.to_owned()), cut)
+    }
+
+    fn with_aside(&self, objects: Store, cut: &Cut) -> Self {
         let cut = cut.clone();
         let mut view = self.clone();
         view.aside = Some(Arc::new(Aside { objects, cut }));
-        Ok(view)
+        view
     }
 
     /// Where objects are made; those that it borrows are found from there.
-    pub(super) fn objects_dir(&self) -> PathBuf {
+    pub fn objects_dir(&self) -> PathBuf {
         match &self.aside {
-            Some(aside) => aside.objects.path().to_owned(),
+            Some(aside) => aside.objects().to_owned(),
             None => self.common_dir().join("objects"),
         }
     }
@@ -60,9 +86,17 @@ impl Repository {
     /// Objects on their way to where they are made.
     pub(super) fn new_objects(&self) -> LooseObjects {
         match &self.aside {
-            Some(aside) => LooseObjects::passing(aside.objects.path().to_owned()),
+            Some(aside) => LooseObjects::passing(aside.objects().to_owned()),
             None => LooseObjects::durable(self.objects_dir()),
         }
+    }
+
+    /// A commit that nobody made, which stands for a tree on a commit where commits are asked for.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn passing_commit(&self, tree: &Oid, on: &Oid) -> Result<Oid> {
+        self.write_commit(&passing_text(tree, on))
     }
 
     /// Passes the failpoint before a write, where the write stays.
@@ -72,6 +106,12 @@ impl Repository {
             None => point(),
         }
     }
+}
+
+/// The text of a commit that nobody made.
+pub(super) fn passing_text(tree: &Oid, on: &Oid) -> Vec<u8> {
+    let nobody = b"nobody <> 0 +0000";
+    commit_text(tree, &[on], nobody, nobody, &[], b"placed")
 }
 
 /// Makes an object store of a directory, which borrows those of another.

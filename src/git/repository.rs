@@ -215,7 +215,8 @@ impl Repository {
             .env("GIT_DIR", git_dir)
             .env("GIT_OBJECT_DIRECTORY", self.objects_dir());
         let call = match &self.aside {
-            Some(aside) => call.aside(aside.cut()),
+            // What goes with the view need not be on the disk.
+            Some(aside) => call.aside(aside.cut()).config("core.fsync", "none"),
             None => call,
         };
         Ok(if self.is_shallow() {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::testing::{TestRepo, write_in};
 use super::{Repository, SnapshotLimits, Taken, View};
 use crate::id::Oid;
+use crate::port::Cut;
 
 const LIMITS: SnapshotLimits = SnapshotLimits {
     files_max: 50,
@@ -407,4 +408,33 @@ fn a_tracked_name_that_is_not_utf8_may_stay_but_not_change() {
     );
     fs::write(author.place.join(name), "changed").unwrap();
     assert!(author.refusal().contains("UTF-8"));
+}
+
+#[test]
+fn a_tree_that_is_taken_aside_is_the_same_and_nothing_of_it_stays() {
+    let author = Author::of(TestRepo::new());
+    write_in(&author.place, "new/deep/file", "n");
+    let objects = || author.repo.git(&["count-objects", "-v"]);
+    let before = objects();
+    let cut = Cut::default();
+    let aside = author.git.aside(&cut).unwrap();
+    let taken = |by: &Repository| by.take_tree(&author.place, &author.base, &LIMITS, &[]);
+    let Taken::Tree(tree) = taken(&aside).unwrap() else {
+        panic!("it is taken")
+    };
+    let head = aside.passing_commit(&tree, &author.base).unwrap();
+    assert_eq!(aside.tree_of(&head).unwrap(), tree);
+    assert_eq!(objects(), before);
+    assert!(
+        author.git.tree_of(&head).is_err(),
+        "the repository does not know it"
+    );
+    let lent = author.git.aside_in(&aside.objects_dir(), &cut);
+    assert_eq!(lent.tree_of(&head).unwrap(), tree, "who shares the store does");
+    let store = aside.objects_dir();
+    drop(aside);
+    assert!(!store.exists());
+    cut.off();
+    assert!(taken(&lent).is_err(), "what is cut off does nothing more");
+    assert_eq!(author.take(), Taken::Tree(tree));
 }

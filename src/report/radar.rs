@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::line::plural;
 use super::text::one_line;
 use crate::event::Collision;
+use crate::id::UnitId;
 use crate::view::View;
 
 /// Longest list of paths, in characters.
@@ -33,7 +34,17 @@ pub(super) fn status_lines(view: &View) -> String {
     out
 }
 
+/// Where, and whose work is not handed in yet.
 fn places(pair: &Collision) -> String {
+    let units: Vec<&str> = pair.uncommitted.iter().map(UnitId::as_str).collect();
+    let uncommitted = match units.as_slice() {
+        [] => String::new(),
+        units => format!(" (uncommitted: {})", units.join(", ")),
+    };
+    format!("{}{uncommitted}", paths(pair))
+}
+
+fn paths(pair: &Collision) -> String {
     let named = one_line(&pair.paths.join(", "), PATHS_CHARS_MAX);
     match (named.is_empty(), pair.paths_left_out) {
         (true, 0) => String::new(),

@@ -37,7 +37,7 @@ use crate::spec::{Pipeline, Usd};
 use crate::unit;
 
 pub use checks::{EvidenceBook, hash_json, inputs, queue_checks, subject, unit_checks};
-pub use radar::{LiveHead, Scene};
+pub use radar::{LiveAuthor, LiveHead, Scene};
 pub use resources::rivals;
 
 /// What is known of a run.

@@ -4,8 +4,9 @@
 //! that what is shown is never about work that is over; everything else is said anew by the next look.
 
 use super::State;
-use crate::event::{Collision, Foreseen};
-use crate::id::{Oid, UnitId};
+use crate::event::{Collision, Foreseen, Job};
+use crate::id::{AttemptKey, Oid, UnitId};
+use crate::unit;
 
 /// A unit's work on its way to the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,13 +19,43 @@ pub struct LiveHead {
     pub base: Oid,
 }
 
-/// What a look is about: the same scene is not looked at twice.
+/// An author at work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveAuthor {
+    /// The attempt.
+    pub key: AttemptKey,
+    /// Its fence.
+    pub fence: u64,
+    /// What its worktree began as.
+    pub commit: Oid,
+    /// What the unit's work stands on.
+    pub base: Oid,
+}
+
+/// What a look is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scene {
     /// The target's tip.
     pub onto: Oid,
     /// Every live head, in the order of the file.
     pub heads: Vec<LiveHead>,
+    /// Every author at work, in the order of the file.
+    pub authors: Vec<LiveAuthor>,
+}
+
+impl Scene {
+    /// Whether nothing has moved from one to the other. What authors do meanwhile is not known.
+    pub fn has_same_heads(&self, other: &Self) -> bool {
+        (&self.onto, &self.heads) == (&other.onto, &other.heads)
+    }
+
+    /// Whether there are two units that could collide.
+    pub fn has_two(&self) -> bool {
+        let heads = self.heads.iter().map(|head| &head.unit);
+        let mut units = heads.chain(self.authors.iter().map(|author| &author.key.unit));
+        let first = units.next();
+        units.any(|unit| Some(unit) != first)
+    }
 }
 
 impl State {
@@ -38,16 +69,20 @@ impl State {
             .agenda
             .under_way()
             .map(|place| &self.pipeline.units[place as usize].id);
-        let heads = units.filter_map(|id| {
+        let (mut heads, mut authors) = (Vec::new(), Vec::new());
+        for id in units {
             let state = &self.units[id];
-            Some(LiveHead {
+            let Some(base) = state.base() else { continue };
+            heads.extend(state.head().map(|head| LiveHead {
                 unit: id.clone(),
-                commit: state.head()?.commit.clone(),
-                base: state.base()?.clone(),
-            })
-        });
+                commit: head.commit.clone(),
+                base: base.clone(),
+            }));
+            authors.extend(author(id, state));
+        }
         Some(Scene {
-            heads: heads.collect(),
+            heads,
+            authors,
             onto: onto.clone(),
         })
     }
@@ -60,16 +95,28 @@ impl State {
     /// What a look at `scene` found, where it is news. A pair whose heads have moved meanwhile is left to the next look.
     pub fn sighting(&self, scene: &Scene, pairs: Vec<Collision>) -> Option<Foreseen> {
         let now = self.scene()?;
-        let stands = |unit: &UnitId| {
-            let of = |scene: &Scene| scene.heads.iter().find(|head| head.unit == *unit).cloned();
-            of(scene).is_some_and(|head| of(&now) == Some(head))
+        let head_stands = |unit: &UnitId| {
+            let mut heads = scene.heads.iter().filter(|head| head.unit == *unit);
+            heads.any(|head| now.heads.contains(head))
         };
-        let stands = |pair: &Collision| pair.units.iter().all(stands);
+        let author_stands = |unit: &UnitId| {
+            let mut authors = scene.authors.iter().filter(|author| author.key.unit == *unit);
+            authors.any(|author| now.authors.contains(author))
+        };
+        let stands = |pair: &Collision| {
+            pair.units.iter().all(|unit| {
+                if pair.uncommitted.contains(unit) {
+                    author_stands(unit)
+                } else {
+                    head_stands(unit)
+                }
+            })
+        };
         let seen = Foreseen::new(pairs.into_iter().filter(stands).collect());
         (seen != self.foreseen).then_some(seen)
     }
 
-    /// Forgets the collisions of units that have landed or left.
+    /// Forgets the collisions of units that have landed or left, and of authors that are no longer at work.
     pub(super) fn forget_collisions(&mut self) {
         if self.foreseen.pairs.is_empty() {
             return;
@@ -78,6 +125,34 @@ impl State {
             let place = self.places.get(unit);
             place.is_some_and(|place| self.agenda.is_under_way(*place))
         };
-        self.foreseen.retain(|pair| pair.units.iter().all(is_under_way));
+        let is_at_work = |unit: &UnitId| {
+            let state = self.units.get(unit);
+            state.is_some_and(|state| author(unit, state).is_some())
+        };
+        self.foreseen
+            .retain(|pair| pair.units.iter().all(is_under_way) && pair.uncommitted.iter().all(is_at_work));
     }
+}
+
+/// The author of a unit that is at work. One that resolves a conflict has other work than the unit's own before it, and is
+/// left out.
+fn author(id: &UnitId, state: &unit::State) -> Option<LiveAuthor> {
+    let (base, head) = (state.base()?, state.head());
+    state.in_flight().find_map(|flight| {
+        let Job::Stage { stage, kind, .. } = &flight.job else {
+            return None;
+        };
+        let on_own_work = flight.commit == *base || head.is_some_and(|head| head.commit == flight.commit);
+        (kind.is_author() && on_own_work).then(|| LiveAuthor {
+            key: AttemptKey {
+                unit: id.clone(),
+                stage: stage.clone(),
+                round: flight.round,
+                attempt: flight.attempt,
+            },
+            fence: flight.fence,
+            commit: flight.commit.clone(),
+            base: base.clone(),
+        })
+    })
 }

@@ -60,6 +60,7 @@ fn collision_json(pair: &Collision) -> Value {
         "units": pair.units,
         "paths": pair.paths,
         "paths_left_out": pair.paths_left_out,
+        "uncommitted": pair.uncommitted,
     })
 }
 

@@ -160,6 +160,7 @@ impl View {
         }
         // What was under way then is not any more.
         self.queue.tell_no_engine();
+        self.run.foreseen.retain(|pair| pair.uncommitted.is_empty());
         for row in self.units.iter_mut().flat_map(|unit| &mut unit.stages) {
             if row.state == StageState::Running {
                 row.state = StageState::Pending;

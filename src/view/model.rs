@@ -176,7 +176,7 @@ pub struct RunView {
     pub stalled_since: Option<Timestamp>,
     /// Live work that will collide, as the conflict radar last saw it.
     pub foreseen: Foreseen,
-    /// The record that first told of each of these pairs.
+    /// The pairs that were last told of, each with the record that was the first to.
     pub(super) foreseen_since: BTreeMap<[UnitId; 2], u64>,
 }
 

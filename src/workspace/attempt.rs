@@ -418,7 +418,7 @@ impl Attempt {
 }
 
 /// Whether a directory, and not a link to one, is there.
-fn is_directory(path: &Path) -> bool {
+pub(super) fn is_directory(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 

@@ -31,6 +31,7 @@ mod carry;
 mod checks;
 mod clean;
 mod environment;
+mod glance;
 mod material;
 mod note;
 mod place;
@@ -44,8 +45,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::git::Repository;
-use crate::id::{AttemptKey, RunId};
-use crate::port::{Activity, Adopted, AttemptOrder, AttemptReturn, BoxFuture, Launcher, Stop};
+use crate::id::{AttemptKey, Oid, RunId};
+use crate::port::{Activity, Adopted, AttemptOrder, AttemptReturn, BoxFuture, Glance, Launcher, Stop};
 use crate::process::Launch;
 
 pub use attempt::log_path;
@@ -127,6 +128,10 @@ impl Launcher for LocalLauncher {
 
     fn adopt(&self, order: AttemptOrder) -> BoxFuture<'static, Option<Adopted>> {
         Box::pin(carry::adopt(Arc::clone(&self.shared), order))
+    }
+
+    fn glance(&self, glance: Glance) -> BoxFuture<'static, Option<Oid>> {
+        Box::pin(glance::glance(Arc::clone(&self.shared), glance))
     }
 
     fn discard(&self, run: RunId, key: AttemptKey) -> BoxFuture<'static, Result<(), String>> {

@@ -37,19 +37,23 @@ tiers:
     review: {agent: reviewer}
     approve: {by: checks}
 units:
-  left: {title: 'feat: left', prompt: x, tier: reviewed}
-  apart: {title: 'feat: apart', prompt: x, tier: reviewed}
-  right: {title: 'feat: right', prompt: x, tier: reviewed}
 ";
+
+/// A repository with units of these names by such authors.
+fn ready(author: &str, units: [&str; 3]) -> World {
+    let world = World::new();
+    world.write("agents/author.sh", author);
+    world.write("agents/reviewer.sh", REVIEWER);
+    world.write("shared.txt", "before\n");
+    let unit = |id: &str| format!("  {id}: {{title: 'feat: {id}', prompt: x, tier: reviewed}}\n");
+    world.write("rfc.yaml", &format!("{PLAN}{}", units.map(unit).concat()));
+    world.commit("chore: plan");
+    world
+}
 
 /// A run under way whose units all wait for their reviewers, of which `left` and `right` collide.
 fn under_review() -> (World, Child) {
-    let world = World::new();
-    world.write("agents/author.sh", AUTHOR);
-    world.write("agents/reviewer.sh", REVIEWER);
-    world.write("shared.txt", "before\n");
-    world.write("rfc.yaml", PLAN);
-    world.commit("chore: plan");
+    let world = ready(AUTHOR, ["left", "apart", "right"]);
     let run = world.start(&["run", "rfc.yaml"]);
     (world, run)
 }
@@ -62,7 +66,7 @@ fn collisions(world: &World) -> Value {
 
 /// Waits until it is known that `left` and `right` collide, and nobody else.
 fn await_pair(world: &World) -> Value {
-    let pair = json!([{"units": ["left", "right"], "paths": ["shared.txt"], "paths_left_out": 0}]);
+    let pair = json!([{"units": ["left", "right"], "paths": ["shared.txt"], "paths_left_out": 0, "uncommitted": []}]);
     world.wait_until("the collision is foreseen", || collisions(world) == pair);
     pair
 }
@@ -123,4 +127,73 @@ fn an_engine_that_takes_the_run_up_knows_the_collisions_and_does_not_tell_them_a
     assert_eq!(collisions(&world), json!([]));
     world.expect(&["doctor", "--strict"], 0);
     world.assert_no_orphan();
+}
+
+/// `slow` and `hostile` change the file and stay at work, and `quick` hands its change in only then.
+const AUTHORS: &str = r#"
+set -eu
+echo "by $PIPELINE_UNIT" > shared.txt
+case "$PIPELINE_UNIT" in
+quick) while ! [ -e "$COUNT_DIR/slow" ] || ! [ -e "$COUNT_DIR/hostile" ]; do sleep 0.02; done ;;
+hostile) mkfifo pipe; ln -s /etc/passwd link; truncate -s 100G huge ;;
+esac
+touch "$COUNT_DIR/$PIPELINE_UNIT"
+[ "$PIPELINE_UNIT" = quick ] || while ! [ -e "$COUNT_DIR/go" ]; do sleep 0.02; done
+rm -f pipe link huge
+[ "$PIPELINE_UNIT" != hostile ] || { git checkout -q shared.txt; echo "tame" > hostile.txt; }
+echo '{"summary":"done"}' > "$PIPELINE_RESULT"
+"#;
+
+#[test]
+fn what_an_author_has_not_handed_in_counts_and_a_worktree_that_cannot_be_taken_is_left_out() {
+    let world = ready(AUTHORS, ["slow", "hostile", "quick"]);
+    let run = world.start(&["run", "rfc.yaml"]);
+    let pair = |uncommitted: &[&str]| json!([{"units": ["quick", "slow"], "paths": ["shared.txt"], "paths_left_out": 0, "uncommitted": uncommitted}]);
+    world.wait_until("it collides with what is not handed in", || {
+        collisions(&world) == pair(&["slow"])
+    });
+    let status = world.expect(&["status"], 0).out;
+    let told = "Will collide: `quick` and `slow`, in shared.txt (uncommitted: slow).\n";
+    assert!(status.contains(told), "{status}");
+    assert_eq!(world.git(&["status", "--porcelain"]), "");
+
+    touch(&world, "go");
+    world.wait_until("it is handed in", || collisions(&world) == pair(&[]));
+    for unit in ["slow", "hostile", "quick"] {
+        touch(&world, &format!("open.{unit}"));
+    }
+    let said = world.expect_end(run, 5);
+    let lines: Vec<&str> = said.out.lines().filter(|line| line.contains("COLLIDE")).collect();
+    let told = ["COLLIDE [       ] quick     with slow, in shared.txt (uncommitted: slow)"];
+    assert_eq!(
+        lines, told,
+        "that it was handed in is no other collision: {}",
+        said.out
+    );
+    assert!(!said.err.contains("could not be looked at"), "{}", said.err);
+    assert_eq!(world.unit("hostile")["state"], "landed");
+    world.expect(&["doctor", "--strict"], 0);
+    world.assert_clean();
+    assert_eq!(
+        std::fs::read_dir(world.base().join("tmp")).unwrap().count(),
+        0,
+        "nothing is left"
+    );
+}
+
+#[test]
+fn an_engine_that_is_told_to_stop_cuts_a_look_off_and_leaves_nothing() {
+    let world = ready(AUTHORS, ["slow", "hostile", "quick"]);
+    let run = world.start(&["run", "rfc.yaml"]);
+    world.wait_until("a look begins", || world.base().join("count/quick").exists());
+    let pid = rustix::process::Pid::from_child(&run);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let said = world.expect_end(run, 130);
+    assert!(!said.err.contains("could not be looked at"), "{}", said.err);
+    world.assert_no_orphan();
+    assert_eq!(
+        std::fs::read_dir(world.base().join("tmp")).unwrap().count(),
+        0,
+        "nothing is left"
+    );
 }

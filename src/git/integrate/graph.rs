@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 
 use super::super::Result;
+use super::super::aside::passing_text;
 use super::super::invoke::{failed, nul_items};
-use super::super::objects::{commit_text, own, raw};
+use super::super::objects::{own, raw};
 use super::super::repository::Repository;
 use super::trees::Trees;
 use crate::id::Oid;
@@ -71,10 +72,7 @@ impl Repository {
                 }
             }
         }
-        let mut commit_of = |tree: &Oid| -> Result<Oid> {
-            let nobody = b"nobody <> 0 +0000";
-            own(trees.add_commit(&commit_text(tree, &[onto], nobody, nobody, &[], b"placed"))?)
-        };
+        let mut commit_of = |tree: &Oid| own(trees.add_commit(&passing_text(tree, onto))?);
         let mut commits = Vec::with_capacity(open.len());
         for ((_, tree), (_, another)) in &open {
             commits.push([onto.clone(), commit_of(tree)?, commit_of(another)?]);

@@ -90,3 +90,48 @@ fn what_was_seen_of_a_head_that_is_gone_meanwhile_is_not_told() {
         .sighting(&scene, vec![pair("a", "c"), pair("a", "b")]);
     assert_eq!(seen.unwrap().pairs, [pair("a", "b")]);
 }
+
+fn uncommitted(one: &str, other: &str, whose: &str) -> Collision {
+    Collision {
+        uncommitted: vec![id(whose)],
+        ..pair(one, other)
+    }
+}
+
+#[test]
+fn an_author_is_looked_at_while_it_is_at_work_and_nobody_else() {
+    let mut driver = begun(&["a", "b", "c"]);
+    let authors = |driver: &Driver| {
+        let scene = driver.state.scene().unwrap();
+        let authors = scene.authors.iter();
+        authors
+            .map(|author| author.key.unit.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(authors(&driver), ["a", "b", "c"]);
+    let author = driver.state.scene().unwrap().authors[1].clone();
+    let key = (author.key.stage.as_str(), author.key.round, author.key.attempt);
+    assert_eq!((key, author.fence), (("implement", 1, 1), driver.fence_of("b")));
+    assert_eq!((&author.commit, &author.base), (&driver.tip(), &driver.tip()));
+    driver.finish("b");
+    assert_eq!(authors(&driver), ["a", "c"], "checks make nothing");
+    driver.restart();
+    assert!(authors(&driver).is_empty(), "a dead engine has no authors");
+}
+
+#[test]
+fn a_collision_of_what_an_author_has_not_handed_in_is_forgotten_when_it_is_not_at_work() {
+    let mut driver = begun(&["a", "b", "c"]);
+    driver.finish("a");
+    let scene = driver.state.scene().unwrap();
+    assert!(
+        !look(&mut driver, vec![uncommitted("b", "c", "c")]),
+        "`b` has no head that `c` could meet"
+    );
+    assert!(look(&mut driver, vec![uncommitted("a", "b", "b")]));
+    assert_eq!(driver.state.foreseen().pairs.len(), 1);
+    driver.finish("b");
+    assert_eq!(*driver.state.foreseen(), Foreseen::default());
+    let late = driver.state.sighting(&scene, vec![uncommitted("a", "b", "b")]);
+    assert_eq!(late, None, "nor is it told then");
+}

@@ -68,3 +68,27 @@ fn a_collision_is_new_with_the_first_record_that_tells_of_it() {
     foresee(&mut script, vec![pair("lexer", "cache"), pair("parser", "cache")]);
     assert_eq!(new(&script), [pair("lexer", "cache")], "it was gone in between");
 }
+
+#[test]
+fn a_collision_of_what_an_author_has_not_handed_in_is_shown_while_it_is_at_work() {
+    let at_work = || {
+        let mut script = at_work();
+        let fence = script.start("cache", job("implement", StageKind::Implement), 1, 1);
+        let collision = Collision {
+            uncommitted: vec!["cache".parse().unwrap()],
+            ..pair("lexer", "cache")
+        };
+        foresee(&mut script, vec![collision]);
+        assert_eq!(
+            script.view.to_status_json()["run"]["collisions"][0]["uncommitted"],
+            json!(["cache"])
+        );
+        (script, fence)
+    };
+    let (mut script, fence) = at_work();
+    script.end("cache", fence, Outcome::Ok, Some(work('a', Vec::new())));
+    assert_eq!(shown(&script), [] as [Value; 0]);
+    let (mut script, _) = at_work();
+    script.view.tell_no_engine();
+    assert_eq!(shown(&script), [] as [Value; 0], "its engine died");
+}
