@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::dispatch::blocking;
 use super::panics::{caught, panic_of};
 use super::{Engine, EngineError, Tools};
-use crate::event::{Collision, Event, RunEvent};
+use crate::event::{Collision, Event, Foreseen, RunEvent};
 use crate::git::{self, Repository};
 use crate::id::{Oid, RunId, UnitId};
 use crate::port::{Cut, Glance};
@@ -157,7 +157,7 @@ impl Drop for Radar {
 impl Engine {
     /// When the radar looks next, if it does.
     pub(super) fn next_look(&self) -> Option<Instant> {
-        let foreseen = !self.state.foreseen().pairs.is_empty();
+        let foreseen = *self.state.foreseen() != Foreseen::default();
         let due = self
             .radar
             .plan
@@ -333,6 +333,7 @@ mod tests {
             onto: oid(onto),
             heads: heads.iter().map(head).collect(),
             authors: Vec::new(),
+            not_compared: 0,
         }
     }
 

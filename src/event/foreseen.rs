@@ -19,6 +19,9 @@ pub struct Foreseen {
     /// How many more pairs there are.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u32,
+    /// How many units on their way were compared with none, because there are so many.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_compared: u32,
 }
 
 /// Two units that fit onto the target alone and not together.
@@ -61,11 +64,15 @@ impl Collision {
 }
 
 impl Foreseen {
-    /// These pairs, as many as are named.
-    pub fn new(mut pairs: Vec<Collision>) -> Self {
+    /// These pairs, as many as are named, with so many units compared with none.
+    pub fn new(mut pairs: Vec<Collision>, not_compared: u32) -> Self {
         let left_out = count(pairs.len().saturating_sub(PAIRS_MAX));
         pairs.truncate(PAIRS_MAX);
-        Self { pairs, left_out }
+        Self {
+            pairs,
+            left_out,
+            not_compared,
+        }
     }
 
     /// Forgets the pairs that this does not hold for. Of those that are only counted nothing is known.
@@ -92,13 +99,13 @@ mod tests {
         let one = pair([long].into_iter().chain(paths).collect());
         assert_eq!((one.paths[0].as_str(), one.paths.len()), ("p0", PATHS_MAX));
         assert_eq!(one.paths_left_out, 3);
-        let foreseen = Foreseen::new(vec![one; PAIRS_MAX + 4]);
+        let foreseen = Foreseen::new(vec![one; PAIRS_MAX + 4], 0);
         assert_eq!((foreseen.pairs.len(), foreseen.left_out), (PAIRS_MAX, 4));
     }
 
     #[test]
     fn what_is_whole_is_written_without_counts_and_read_again() {
-        let foreseen = Foreseen::new(vec![pair(vec!["shared".to_owned()])]);
+        let foreseen = Foreseen::new(vec![pair(vec!["shared".to_owned()])], 0);
         let text = serde_json::to_string(&foreseen).unwrap();
         assert_eq!(text, r#"{"pairs":[{"units":["a","b"],"paths":["shared"]}]}"#);
         assert_eq!(serde_json::from_str::<Foreseen>(&text).unwrap(), foreseen);

@@ -31,6 +31,13 @@ pub(super) fn status_lines(view: &View) -> String {
             plural(view.run.foreseen.left_out, "pair")
         );
     }
+    if view.run.foreseen.not_compared > 0 {
+        let _ = writeln!(
+            out,
+            "Whether {} more will collide was not looked at: there are too many.",
+            plural(view.run.foreseen.not_compared, "unit")
+        );
+    }
     out
 }
 

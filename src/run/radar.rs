@@ -8,6 +8,9 @@ use crate::event::{Collision, Foreseen, Job};
 use crate::id::{AttemptKey, Oid, UnitId};
 use crate::unit;
 
+/// Most units that are compared with one another, the first of the file: each with each are some 125,000 pairs.
+const UNITS_MAX: usize = 500;
+
 /// A unit's work on its way to the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveHead {
@@ -41,6 +44,8 @@ pub struct Scene {
     pub heads: Vec<LiveHead>,
     /// Every author at work, in the order of the file.
     pub authors: Vec<LiveAuthor>,
+    /// How many more units there are that are compared with none.
+    pub not_compared: u32,
 }
 
 impl Scene {
@@ -61,6 +66,11 @@ impl Scene {
 impl State {
     /// What there is to look at; `None` before the run has started.
     pub fn scene(&self) -> Option<Scene> {
+        self.scene_of(UNITS_MAX)
+    }
+
+    /// The scene of so many units at most.
+    pub(super) fn scene_of(&self, units_max: usize) -> Option<Scene> {
         let onto = self
             .queue
             .expected_tip()
@@ -69,21 +79,19 @@ impl State {
             .agenda
             .under_way()
             .map(|place| &self.pipeline.units[place as usize].id);
-        let (mut heads, mut authors) = (Vec::new(), Vec::new());
-        for id in units {
+        let seen = units.filter_map(|id| {
             let state = &self.units[id];
-            let Some(base) = state.base() else { continue };
-            heads.extend(state.head().map(|head| LiveHead {
-                unit: id.clone(),
-                commit: head.commit.clone(),
-                base: base.clone(),
-            }));
-            authors.extend(author(id, state));
-        }
+            let (head, author) = (head(id, state), author(id, state));
+            (head.is_some() || author.is_some()).then_some((head, author))
+        });
+        let mut seen: Vec<_> = seen.collect();
+        let rest = seen.split_off(seen.len().min(units_max)).len();
+        let (heads, authors): (Vec<_>, Vec<_>) = seen.into_iter().unzip();
         Some(Scene {
-            heads,
-            authors,
             onto: onto.clone(),
+            heads: heads.into_iter().flatten().collect(),
+            authors: authors.into_iter().flatten().collect(),
+            not_compared: u32::try_from(rest).unwrap_or(u32::MAX),
         })
     }
 
@@ -112,7 +120,7 @@ impl State {
                 }
             })
         };
-        let seen = Foreseen::new(pairs.into_iter().filter(stands).collect());
+        let seen = Foreseen::new(pairs.into_iter().filter(stands).collect(), scene.not_compared);
         (seen != self.foreseen).then_some(seen)
     }
 
@@ -132,6 +140,14 @@ impl State {
         self.foreseen
             .retain(|pair| pair.units.iter().all(is_under_way) && pair.uncommitted.iter().all(is_at_work));
     }
+}
+
+fn head(id: &UnitId, state: &unit::State) -> Option<LiveHead> {
+    Some(LiveHead {
+        unit: id.clone(),
+        commit: state.head()?.commit.clone(),
+        base: state.base()?.clone(),
+    })
 }
 
 /// The author of a unit that is at work. One that resolves a conflict has other work than the unit's own before it, and is

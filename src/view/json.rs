@@ -43,6 +43,7 @@ impl View {
                 "frozen_below": self.queue.frozen_below(),
                 "collisions": collisions,
                 "collisions_left_out": run.foreseen.left_out,
+                "units_not_compared": run.foreseen.not_compared,
             },
             "units": units,
             "counts": {

@@ -16,7 +16,7 @@ fn foreseen(pairs: &[([&str; 2], &[&str])]) -> Script {
         let units = units.map(|unit| unit.parse().unwrap());
         Collision::new(units, paths.iter().map(|path| (*path).to_owned()).collect())
     });
-    script.run(RunEvent::ConflictsForeseen(Foreseen::new(pairs.collect())));
+    script.run(RunEvent::ConflictsForeseen(Foreseen::new(pairs.collect(), 0)));
     script
 }
 

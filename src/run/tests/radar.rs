@@ -135,3 +135,17 @@ fn a_collision_of_what_an_author_has_not_handed_in_is_forgotten_when_it_is_not_a
     let late = driver.state.sighting(&scene, vec![uncommitted("a", "b", "b")]);
     assert_eq!(late, None, "nor is it told then");
 }
+
+#[test]
+fn the_first_units_are_compared_and_the_rest_is_counted() {
+    let mut driver = begun(&["a", "b", "c"]);
+    driver.finish("a");
+    let scene = driver.state.scene_of(2).unwrap();
+    assert_eq!(
+        (scene.heads.len(), scene.authors.len(), scene.not_compared),
+        (1, 1, 1)
+    );
+    let seen = driver.state.sighting(&scene, Vec::new()).unwrap();
+    assert_eq!((seen.pairs.len(), seen.not_compared), (0, 1));
+    assert_eq!(driver.state.scene().unwrap().not_compared, 0);
+}

@@ -25,7 +25,7 @@ fn shown(script: &Script) -> Vec<Value> {
 }
 
 fn foresee(script: &mut Script, pairs: Vec<Collision>) {
-    script.run(RunEvent::ConflictsForeseen(Foreseen::new(pairs)));
+    script.run(RunEvent::ConflictsForeseen(Foreseen::new(pairs, 0)));
 }
 
 #[test]
