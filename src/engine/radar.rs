@@ -1,12 +1,12 @@
 //! The conflict radar: which live work will collide, long before the queue finds out.
 //!
-//! Every live head is merged in memory with every other, on the target's tip, when one of them or the tip has moved. What an
-//! author under way has made so far counts as its unit's head; since nobody tells that a file was written, it is looked at
-//! every [`UNCOMMITTED_EVERY`] besides.
+//! Every live head is merged in memory with every other, on the target's tip, when one of them has moved. What an author under
+//! way has made so far counts as its unit's head. Nobody tells that a file was written, and landings change little about
+//! those who wait; so that is looked at every [`PERIOD`].
 //!
 //! That is for people and nothing depends on it. So it runs beside everything else, one look at a time, on a thread that may
-//! block, and rests after each look for nine times as long as that took: at most a tenth of a processor goes to it. What
-//! moved meanwhile is seen by one look later. A look that fails or panics is told once and ends nothing; the end of the
+//! block, and rests after each look for twice as long as that took: at most a third of a processor goes to it. What moved
+//! meanwhile is seen by one look later. A look that fails or panics is told once and ends nothing; the end of the
 //! engine cuts it off. What it makes lies aside (`git::aside`) and is gone when it is over.
 
 use std::collections::BTreeMap;
@@ -25,10 +25,10 @@ use crate::id::{Oid, RunId, UnitId};
 use crate::port::{Cut, Glance};
 use crate::run::Scene;
 
-/// How often what authors have made so far is looked at, when nothing else moves.
-const UNCOMMITTED_EVERY: Duration = Duration::from_secs(30);
+/// How often is looked while no head moves and authors are at work, or the target has moved.
+const PERIOD: Duration = Duration::from_secs(30);
 /// How much longer than a look the rest after it is.
-const REST: u32 = 9;
+const REST: u32 = 2;
 
 /// When to look, and at what. Moments are counted from the beginning of the engine.
 #[derive(Debug, Default)]
@@ -51,14 +51,13 @@ impl Plan {
             return None;
         }
         match &self.seen {
-            Some((seen, began)) if seen.has_same_heads(scene) => {
-                let again = began.saturating_add(UNCOMMITTED_EVERY).max(self.rests_until);
-                (!scene.authors.is_empty()).then_some(again)
+            Some((seen, began)) if !scene.has_new_head(seen) => {
+                let again = began.saturating_add(PERIOD).max(self.rests_until);
+                scene.may_differ(seen).then_some(again)
             }
-            Some(_) => Some(self.rests_until),
             // Who has just begun has made nothing.
-            None if scene.heads.is_empty() => Some(UNCOMMITTED_EVERY),
-            None => Some(self.rests_until),
+            None if scene.heads.is_empty() => Some(PERIOD),
+            Some(_) | None => Some(self.rests_until),
         }
     }
 
@@ -364,18 +363,32 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_same_heads_are_looked_at_once_and_others_again() {
+    fn the_same_heads_are_looked_at_once_and_new_ones_at_once() {
         let mut plan = plan(scene('0', &[("a", '1'), ("b", '2')]));
         for other in [
             scene('0', &[("a", '1'), ("b", '3')]),
-            scene('4', &[("a", '1'), ("b", '3')]),
-            scene('4', &[("a", '1'), ("b", '3'), ("c", '5')]),
+            scene('4', &[("a", '1'), ("b", '5')]),
+            scene('4', &[("a", '1'), ("b", '5'), ("c", '6')]),
         ] {
             assert_eq!(plan.due(false), Some(Duration::ZERO));
             plan.begin(Duration::ZERO).unwrap();
             plan.end(Duration::ZERO, Duration::ZERO);
             assert_eq!(plan.due(false), None);
             plan.scene = Some(other);
+        }
+    }
+
+    #[test]
+    fn that_the_target_moved_or_a_head_went_is_looked_at_within_30_seconds() {
+        for other in [
+            scene('4', &[("a", '1'), ("b", '2'), ("c", '3')]),
+            scene('0', &[("a", '1'), ("c", '3')]),
+        ] {
+            let mut plan = plan(scene('0', &[("a", '1'), ("b", '2'), ("c", '3')]));
+            plan.begin(SECOND).unwrap();
+            plan.end(2 * SECOND, SECOND);
+            plan.scene = Some(other);
+            assert_eq!(plan.due(false), Some(31 * SECOND));
         }
     }
 
@@ -388,9 +401,9 @@ mod tests {
             assert_eq!(plan.due(false), None, "one at a time");
         }
         plan.end(3 * SECOND, 2 * SECOND);
-        assert_eq!(plan.due(false), Some(21 * SECOND));
+        assert_eq!(plan.due(false), Some(7 * SECOND));
         assert_eq!(
-            plan.begin(21 * SECOND),
+            plan.begin(7 * SECOND),
             Some(scene('0', &[("a", '1'), ("b", '5')]))
         );
     }
@@ -425,8 +438,8 @@ mod tests {
             "another author is no other head"
         );
         plan.begin(35 * SECOND).unwrap();
-        plan.end(45 * SECOND, 10 * SECOND);
-        assert_eq!(plan.due(false), Some(135 * SECOND), "after the rest");
+        plan.end(55 * SECOND, 20 * SECOND);
+        assert_eq!(plan.due(false), Some(95 * SECOND), "after the rest");
         plan.scene = Some(heads());
         assert_eq!(plan.due(true), None, "nobody is at work");
     }

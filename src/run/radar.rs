@@ -49,9 +49,15 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Whether nothing has moved from one to the other. What authors do meanwhile is not known.
-    pub fn has_same_heads(&self, other: &Self) -> bool {
-        (&self.onto, &self.heads) == (&other.onto, &other.heads)
+    /// Whether a head is here that was not there.
+    pub fn has_new_head(&self, before: &Self) -> bool {
+        self.heads.iter().any(|head| !before.heads.contains(head))
+    }
+
+    /// Whether another look may find something else, though no head is new: the target moved, heads went away, or authors
+    /// are at work, who tell nobody what they write.
+    pub fn may_differ(&self, before: &Self) -> bool {
+        (&self.onto, &self.heads) != (&before.onto, &before.heads) || !self.authors.is_empty()
     }
 
     /// Whether there are two units that could collide.
