@@ -21,22 +21,10 @@ while ! [ -e "$COUNT_DIR/open.$PIPELINE_UNIT" ]; do sleep 0.02; done
 echo '{"verdict":"approve","findings":[],"ledger":[]}' > "$PIPELINE_RESULT"
 "#;
 
-const PLAN: &str = "\
-version: 1
-name: trial
-limits: {start_interval: 0s, parallel: 8}
+/// What stands in the file behind the units.
+const MORE: &str = "\
 queue: {on_conflict: evict}
-agents:
-  author: {command: [sh, agents/author.sh], model: a, pass_env: [COUNT_DIR]}
-  reviewer: {command: [sh, agents/reviewer.sh], model: b, pass_env: [COUNT_DIR]}
-checks:
-  - {name: test, run: test -f README}
-tiers:
-  reviewed:
-    implement: {agent: author}
-    review: {agent: reviewer}
-    approve: {by: checks}
-units:
+tiers: {reviewed: {implement: {agent: author}, review: {agent: reviewer}, approve: {by: checks}}}
 ";
 
 /// A repository with units of these names by such authors.
@@ -46,7 +34,7 @@ fn ready(author: &str, units: [&str; 3]) -> World {
     world.write("agents/reviewer.sh", REVIEWER);
     world.write("shared.txt", "before\n");
     let unit = |id: &str| format!("  {id}: {{title: 'feat: {id}', prompt: x, tier: reviewed}}\n");
-    world.write("rfc.yaml", &format!("{PLAN}{}", units.map(unit).concat()));
+    world.file("", &(units.map(unit).concat() + MORE));
     world.commit("chore: plan");
     world
 }
