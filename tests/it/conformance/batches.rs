@@ -175,12 +175,7 @@ fn a_red_target_takes_no_batch_apart() {
         .gate("[ -e broken ] && exit 1 || true")
         .closed()
         .start();
-    scene
-        .verifying("a")
-        .in_line("bcd")
-        .pass("a")
-        .until("landed", Some('a'))
-        .verifying("abcd");
+    scene.first_lands("abcd");
     scene
         .person("touch broken; git add broken; git commit -qm 'chore: break it'")
         .open()

@@ -2,7 +2,6 @@
 
 use super::given;
 use super::given::Given;
-use super::scene::Scene;
 
 fn aside(queue: &str) -> Given {
     given(queue).also("land: branch")
@@ -51,22 +50,11 @@ fn an_engine_killed_after_the_swap_of_the_branch_does_not_land_again() {
         .nobody_paid();
 }
 
-/// `a` has landed on the branch, and `b` is verified on it.
-fn half_landed() -> Scene {
-    let scene = aside("window: 1").units("ab").closed().start();
-    scene
-        .verifying("a")
-        .in_line("b")
-        .pass("a")
-        .until("landed", Some('a'))
-        .verifying("ab");
-    scene
-}
-
 #[test]
 fn a_branch_that_a_person_rewinds_is_a_safety_stop_and_goes_on_when_it_is_restored() {
-    let scene = half_landed();
+    let scene = aside("window: 1").units("ab").closed().start();
     scene
+        .first_lands("ab")
         .person(&format!(
             "{BRANCH}; git branch kept $branch; git branch -qf $branch main"
         ))
@@ -80,8 +68,9 @@ fn a_branch_that_a_person_rewinds_is_a_safety_stop_and_goes_on_when_it_is_restor
 
 #[test]
 fn a_checkout_of_the_branch_follows_it() {
-    let scene = half_landed();
+    let scene = aside("window: 1").units("ab").closed().start();
     scene
+        .first_lands("ab")
         .person(&format!("{BRANCH}; git switch -q $branch"))
         .open()
         .ends(0);

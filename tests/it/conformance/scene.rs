@@ -145,6 +145,16 @@ impl Scene {
             .fold(self, |scene, name| scene.until("enqueued", Some(name)))
     }
 
+    /// In a window of one whose check is closed the first of these lands, and the others are verified on it as one.
+    pub(super) fn first_lands(&self, names: &str) -> &Self {
+        let (first, rest) = names.split_at(1);
+        self.verifying(first)
+            .in_line(rest)
+            .pass(first)
+            .until("landed", first.chars().next())
+            .verifying(names)
+    }
+
     /// Waits until a script of the scenario has left that file on the stage.
     pub(super) fn until_file(&self, name: &str) -> &Self {
         let file = self.world.base().join("count").join(name);
