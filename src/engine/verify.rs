@@ -77,12 +77,8 @@ impl Job {
         let tree = engine.tools.repository.tree_of(&tip)?;
         let subject = subject(&checks, &tip, &tree).clone();
         let environment = engine.state.environment().to_owned();
-        if engine
-            .state
-            .evidence()
-            .find(&subject, &hash_json(&checks), &environment)
-            .is_some()
-        {
+        let now = engine.tools.clock.now();
+        if engine.state.evidence_of(&subject, &checks, now).is_some() {
             return Ok(None);
         }
         Ok(Some(Self {

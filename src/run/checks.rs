@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::event::{CheckOutcome, Evidence};
@@ -42,27 +43,43 @@ pub fn subject<'a>(checks: &[Check], commit: &'a Oid, tree: &'a Oid) -> &'a Oid 
     }
 }
 
+/// How many pieces of evidence are kept; of more, the oldest go.
+const KEPT_MAX: usize = 1000;
+
 /// Passing evidence by subject and check set, and the checks that have been seen to pass on the target.
 ///
-/// A cache: everything in it stands in the journal.
+/// A cache: everything in it stands in the journal. What proves a landing stands in the landing's own record.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct EvidenceBook {
-    passing: BTreeMap<(Oid, String), Evidence>,
+    passing: BTreeMap<(Oid, String), Kept>,
     green_on_target: BTreeSet<String>,
 }
 
+#[derive(Debug, Clone, PartialEq)]
+struct Kept {
+    /// When the checks were run: to use their evidence again makes it no younger.
+    at: Timestamp,
+    evidence: Evidence,
+}
+
 impl EvidenceBook {
-    /// Keeps evidence that passed; other evidence is never used again.
-    pub fn keep(&mut self, evidence: &Evidence) {
-        if evidence.passed() {
-            self.passing
-                .insert((evidence.tree.clone(), evidence.checks.clone()), evidence.clone());
+    /// Keeps evidence that passed, of checks that were run just now; other evidence is never used again.
+    pub fn keep(&mut self, evidence: &Evidence, at: Timestamp) {
+        if !evidence.passed() {
+            return;
+        }
+        let key = (evidence.tree.clone(), evidence.checks.clone());
+        let evidence = evidence.clone();
+        self.passing.insert(key, Kept { at, evidence });
+        if self.passing.len() > KEPT_MAX {
+            let oldest = self.passing.iter().min_by_key(|(_, kept)| kept.at);
+            let oldest = oldest.map(|(key, _)| key.clone());
+            oldest.map(|key| self.passing.remove(&key));
         }
     }
 
     /// Remembers which checks passed on the target itself.
-    pub fn keep_of_target(&mut self, evidence: &Evidence) {
-        self.keep(evidence);
+    pub fn saw_target(&mut self, evidence: &Evidence) {
         let passed = evidence
             .results
             .iter()
@@ -71,11 +88,17 @@ impl EvidenceBook {
             .extend(passed.map(|result| result.name.clone()));
     }
 
-    /// Passing evidence for exactly this subject, check set and environment.
-    pub fn find(&self, subject: &Oid, checks: &str, environment: &str) -> Option<&Evidence> {
-        self.passing
-            .get(&(subject.clone(), checks.to_owned()))
-            .filter(|evidence| evidence.environment == environment)
+    /// Passing evidence for exactly this subject, check set and environment, not from before `since`.
+    pub fn find(
+        &self,
+        subject: &Oid,
+        checks: &str,
+        environment: &str,
+        since: Timestamp,
+    ) -> Option<&Evidence> {
+        let kept = self.passing.get(&(subject.clone(), checks.to_owned()))?;
+        let fits = kept.evidence.environment == environment && kept.at >= since;
+        fits.then_some(&kept.evidence)
     }
 
     /// Whether the check has passed on the target before.
@@ -138,4 +161,55 @@ fn unit_inputs(pipeline: &Pipeline, unit: &Unit, done: &BTreeMap<UnitId, String>
         &pipeline.rfc,
         needs,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::CheckResult;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn evidence(tree: usize) -> Evidence {
+        Evidence {
+            tree: format!("{tree:040x}").parse().unwrap(),
+            checks: "checks".to_owned(),
+            environment: "here".to_owned(),
+            results: vec![CheckResult {
+                name: "test".to_owned(),
+                outcome: CheckOutcome::Passed,
+                exit: Some(0),
+                duration_ms: 1,
+                tail: String::new(),
+                signature: String::new(),
+            }],
+        }
+    }
+
+    fn finds(book: &EvidenceBook, tree: usize, since: i64) -> bool {
+        let subject = evidence(tree).tree;
+        book.find(&subject, "checks", "here", at(since)).is_some()
+    }
+
+    #[test]
+    fn evidence_is_found_from_when_the_checks_were_last_run() {
+        let mut book = EvidenceBook::default();
+        book.keep(&evidence(1), at(10));
+        assert!(finds(&book, 1, 10) && !finds(&book, 1, 11));
+        book.keep(&evidence(1), at(20));
+        assert!(finds(&book, 1, 20), "run again, with the same result");
+    }
+
+    #[test]
+    fn of_too_much_evidence_the_oldest_goes() {
+        let mut book = EvidenceBook::default();
+        // The highest tree is the oldest.
+        for tree in 0..=KEPT_MAX {
+            book.keep(&evidence(tree), at(KEPT_MAX as i64 - tree as i64));
+        }
+        assert_eq!(book.passing.len(), KEPT_MAX);
+        assert!(!finds(&book, KEPT_MAX, 0) && finds(&book, 0, 0));
+    }
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::agenda::Rank;
 use super::resources::Claims;
-use super::{Effect, Facts, State, Verification, agent_of, hash_json, queue_checks, subject};
+use super::{Effect, Facts, State, Verification, agent_of, queue_checks, subject};
 use crate::event::{Event, Evidence, Job, QueueEvent, StopCause, UnitEvent, UnitScoped};
 use crate::id::{Oid, UnitId};
 use crate::policy::{self, Pacing};
@@ -208,7 +208,7 @@ impl State {
     }
 
     fn ask_queue(&self, facts: &Facts) -> Vec<Effect> {
-        let evidence = |tree: &Oid, units: &[UnitId]| self.evidence_for(&facts.tip, tree, units).cloned();
+        let evidence = |tree: &Oid, units: &[UnitId]| self.evidence_for(facts, tree, units).cloned();
         let known_green = |check: &str| self.gate.contains(check) && self.evidence.was_green_on_target(check);
         let queue_facts = queue::Facts {
             tip: facts.tip.clone(),
@@ -252,14 +252,14 @@ impl State {
 
     /// Passing evidence for a tree under the queue's checks for these units; for the target itself when there are
     /// none. Checks that depend on history leave none that could be used for another commit.
-    fn evidence_for(&self, tip: &Tip, tree: &Oid, units: &[UnitId]) -> Option<&Evidence> {
+    fn evidence_for(&self, facts: &Facts, tree: &Oid, units: &[UnitId]) -> Option<&Evidence> {
         let of_units = self.pipeline.units.iter().filter(|unit| units.contains(&unit.id));
         let checks = queue_checks(&self.pipeline, of_units);
-        let about = match tip {
+        let about = match &facts.tip {
             Tip::At { commit, .. } if units.is_empty() => subject(&checks, commit, tree),
             Tip::At { .. } | Tip::Missing => tree,
         };
-        self.evidence.find(about, &hash_json(&checks), &self.environment)
+        self.evidence_of(about, &checks, facts.now)
     }
 
     /// Whether the checks are to be run on the target's tip before an engine begins: work is left that would be paid

@@ -24,7 +24,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::event::{
     EntryEnd, Event, Evidence, Foreseen, Gate, Job, Outcome, Output, QueueEvent, Reason, Record, RunEvent,
@@ -33,10 +33,10 @@ use crate::event::{
 use crate::id::{Oid, RunId, UnitId};
 use crate::policy::Pacing;
 use crate::queue::{self, VerifiedCandidate};
-use crate::spec::{Pipeline, Usd};
+use crate::spec::{Check, Pipeline, Usd};
 use crate::unit;
 
-pub use checks::{EvidenceBook, hash_json, inputs, queue_checks, subject, unit_checks};
+pub use checks::{hash_json, inputs, queue_checks, subject, unit_checks};
 pub use radar::{LiveAuthor, LiveHead, Scene};
 pub use resources::rivals;
 
@@ -58,7 +58,7 @@ pub struct State {
     /// Attempts under way that matter.
     running_attempts: usize,
     held: resources::Held,
-    evidence: EvidenceBook,
+    evidence: checks::EvidenceBook,
     /// Names of the checks that every candidate and the target itself must pass.
     gate: BTreeSet<String>,
     environment: String,
@@ -212,7 +212,7 @@ impl State {
             held: resources::Held::default(),
             gate: gate.into_iter().map(|check| check.name).collect(),
             pipeline,
-            evidence: EvidenceBook::default(),
+            evidence: checks::EvidenceBook::default(),
             environment,
             start: None,
             epoch: 0,
@@ -235,16 +235,17 @@ impl State {
     /// When the event is not possible in this state; the state is then not to be used any more.
     pub fn apply(&mut self, record: &Record) -> Result<(), IllegalEvent> {
         match &record.event {
-            Event::Run(event) => self.apply_run(event, record.seq),
+            Event::Run(event) => self.apply_run(event, record),
             Event::Unit(UnitScoped { unit, what }) => self.apply_unit(unit, what, record),
-            Event::Queue(event) => self.apply_queue(event, record.seq),
+            Event::Queue(event) => self.apply_queue(event, record),
         }?;
         self.quiet.after(record, &self.queue);
         self.forget_collisions();
         Ok(())
     }
 
-    fn apply_run(&mut self, event: &RunEvent, seq: u64) -> Result<(), IllegalEvent> {
+    fn apply_run(&mut self, event: &RunEvent, record: &Record) -> Result<(), IllegalEvent> {
+        let seq = record.seq;
         match event {
             RunEvent::RunStarted {
                 run,
@@ -290,7 +291,8 @@ impl State {
             RunEvent::ConflictsForeseen(foreseen) => self.foreseen = foreseen.clone(),
             RunEvent::RunFinished => self.finished = true,
             RunEvent::PreflightEnded { commit, evidence } => {
-                self.evidence.keep_of_target(evidence);
+                self.evidence.keep(evidence, record.at);
+                self.evidence.saw_target(evidence);
                 self.preflight = Some((commit.clone(), evidence.clone()));
             }
         }
@@ -329,7 +331,7 @@ impl State {
                 self.pacing.rate_limited(&agent, *reset);
             }
             if let Some(Output::Checks { evidence }) = output {
-                self.evidence.keep(evidence);
+                self.evidence.keep(evidence, record.at);
             }
         }
         self.finished = false;
@@ -346,21 +348,28 @@ impl State {
         Ok(())
     }
 
-    fn apply_queue(&mut self, event: &QueueEvent, seq: u64) -> Result<(), IllegalEvent> {
+    fn apply_queue(&mut self, event: &QueueEvent, record: &Record) -> Result<(), IllegalEvent> {
+        let seq = record.seq;
         let illegal = |why: String| IllegalEvent { seq, why };
         if let QueueEvent::VerifyStarted { fence, .. } = event {
             self.next_fence = self.next_fence.max(fence.saturating_add(1));
         }
-        if let QueueEvent::VerifyEnded { fence, evidence, .. } = event {
+        if let QueueEvent::VerifyEnded {
+            fence,
+            evidence,
+            reused,
+        } = event
+        {
             let of_target = self
                 .queue
                 .in_flight()
                 .iter()
                 .any(|(known, _, purpose)| known == fence && *purpose == VerifyPurpose::Base);
+            if !reused {
+                self.evidence.keep(evidence, record.at);
+            }
             if of_target {
-                self.evidence.keep_of_target(evidence);
-            } else {
-                self.evidence.keep(evidence);
+                self.evidence.saw_target(evidence);
             }
         }
         if let QueueEvent::Landed {
@@ -368,7 +377,7 @@ impl State {
             ..
         } = event
         {
-            self.evidence.keep_of_target(evidence);
+            self.evidence.saw_target(evidence);
         }
         self.queue.apply(event).map_err(|why| illegal(why.to_string()))?;
         self.hold_for_verification(event);
@@ -414,9 +423,13 @@ impl State {
         &self.queue
     }
 
-    /// Evidence to be used again.
-    pub fn evidence(&self) -> &EvidenceBook {
-        &self.evidence
+    /// Passing evidence about a commit or its tree under these checks that may be used again: made in this environment, and
+    /// no older than `queue.max_age`.
+    pub fn evidence_of(&self, subject: &Oid, checks: &[Check], now: Timestamp) -> Option<&Evidence> {
+        let age = SignedDuration::try_from(self.pipeline.queue.max_age).unwrap_or(SignedDuration::MAX);
+        let since = now.saturating_sub(age).unwrap_or(Timestamp::MIN);
+        self.evidence
+            .find(subject, &hash_json(&checks), &self.environment, since)
     }
 
     /// The fingerprint that evidence must carry.

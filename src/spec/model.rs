@@ -486,6 +486,9 @@ pub struct QueueSettings {
     /// How long units may wait without a landing before an alarm is raised.
     #[serde(default = "stall_alarm", skip_serializing_if = "is_stall_alarm")]
     pub stall_alarm: Duration,
+    /// How old the evidence of checks may be to be used again.
+    #[serde(default = "max_age", skip_serializing_if = "is_max_age")]
+    pub max_age: Duration,
     /// What becomes of a unit that conflicts with the target.
     #[serde(default, skip_serializing_if = "OnConflict::is_default")]
     pub on_conflict: OnConflict,
@@ -523,6 +526,8 @@ impl OnConflict {
 
 /// [`QueueSettings::stall_alarm`], where the file says nothing.
 pub(super) const STALL_ALARM: Duration = Duration::from_secs(30 * 60);
+/// [`QueueSettings::max_age`], where the file says nothing.
+pub(super) const EVIDENCE_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// [`QueueSettings::conflict_rounds`], where the file says nothing.
 pub(super) const CONFLICT_ROUNDS: u32 = 2;
 
@@ -551,6 +556,14 @@ fn stall_alarm() -> Duration {
 
 fn is_stall_alarm(wait: &Duration) -> bool {
     *wait == STALL_ALARM
+}
+
+fn max_age() -> Duration {
+    EVIDENCE_AGE_MAX
+}
+
+fn is_max_age(age: &Duration) -> bool {
+    *age == EVIDENCE_AGE_MAX
 }
 
 fn conflict_rounds() -> u32 {

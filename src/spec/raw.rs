@@ -298,8 +298,10 @@ record! {
         verify: RawVerify,
         /// How long units may wait without a landing before an alarm is raised (default `30m`).
         stall_alarm: Wait,
+        /// How old the evidence of checks may be to be used again (default `30d`).
+        max_age: Wait,
     }
-    not_yet { "max_age" }
+    not_yet {}
 }
 
 record! {

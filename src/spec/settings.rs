@@ -10,8 +10,9 @@ use super::Surroundings;
 use super::decode::{Field, List, Named, Spanned, missing_key};
 use super::diagnostic::{Problem, Sink, Span, nearest};
 use super::model::{
-    Adapter, Agent, Breadth, CONFLICT_ROUNDS, Check, CommitSettings, Convention, DependsOn, Document, Guards,
-    Limits, OnConflict, Price, QueueSettings, Role, STALL_ALARM, Step, Strategy, Usd, Verify, Workspace,
+    Adapter, Agent, Breadth, CONFLICT_ROUNDS, Check, CommitSettings, Convention, DependsOn, Document,
+    EVIDENCE_AGE_MAX, Guards, Limits, OnConflict, Price, QueueSettings, Role, STALL_ALARM, Step, Strategy,
+    Usd, Verify, Workspace,
 };
 use super::node::Key;
 use super::quote;
@@ -500,6 +501,9 @@ pub(super) fn queue(raw: Option<&RawQueue>) -> QueueSettings {
         stall_alarm: raw
             .and_then(|queue| queue.stall_alarm.value())
             .map_or(STALL_ALARM, |wait| wait.0),
+        max_age: raw
+            .and_then(|queue| queue.max_age.value())
+            .map_or(EVIDENCE_AGE_MAX, |age| age.0),
         on_conflict: match raw.and_then(|queue| queue.on_conflict.value()) {
             None | Some(RawOnConflict::Agent) => OnConflict::Agent,
             Some(RawOnConflict::Evict) => OnConflict::Evict,

@@ -119,6 +119,7 @@ pub(crate) fn pipeline() -> Pipeline {
             window: crate::spec::Breadth::Auto,
             batch: crate::spec::Breadth::Fixed(1),
             stall_alarm: Duration::from_secs(1800),
+            max_age: Duration::from_secs(2_592_000),
             on_conflict: crate::spec::OnConflict::Agent,
             conflict_rounds: 2,
         },

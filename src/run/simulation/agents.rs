@@ -355,7 +355,7 @@ impl Driver {
             rows.push(row(&check.name, outcome, "as it fails"));
         }
         let evidence = self.evidence(checks, commit, rows);
-        self.laws.checked(&evidence);
+        self.laws.checked(&evidence, self.now);
         evidence
     }
 

@@ -4,6 +4,7 @@
 //! machines for nothing that they could be wrong about.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -24,8 +25,8 @@ use crate::unit::Phase;
 
 pub(super) struct Laws {
     slots: usize,
-    /// Subject and check set of every run that passed.
-    passes: BTreeSet<(Oid, String)>,
+    /// Subject and check set of every run that passed, with when the latest did.
+    passes: BTreeMap<(Oid, String), Timestamp>,
     /// Every commit that the engine moved the target to, or past, with its unit.
     ours: BTreeMap<Oid, UnitId>,
     landed: BTreeSet<UnitId>,
@@ -59,7 +60,7 @@ impl Laws {
     pub(super) fn new(pipeline: &Pipeline) -> Self {
         Self {
             slots: pipeline.limits.parallel as usize,
-            passes: BTreeSet::new(),
+            passes: BTreeMap::new(),
             ours: BTreeMap::new(),
             landed: BTreeSet::new(),
             line: BTreeMap::new(),
@@ -105,10 +106,10 @@ impl Laws {
     }
 
     /// Checks were really run.
-    pub(super) fn checked(&mut self, evidence: &Evidence) {
+    pub(super) fn checked(&mut self, evidence: &Evidence, now: Timestamp) {
         if evidence.passed() {
             self.passes
-                .insert((evidence.tree.clone(), evidence.checks.clone()));
+                .insert((evidence.tree.clone(), evidence.checks.clone()), now);
         }
     }
 
@@ -125,7 +126,7 @@ impl Laws {
         let proved = (subject(&checks, to, git.tree_of(to)).clone(), hash_json(&checks));
         let waived = setting.pipeline.verify == Verify::Waived;
         assert!(
-            waived || self.passes.contains(&proved),
+            waived || self.passes.contains_key(&proved),
             "what lands was passed by a real run"
         );
         let mut onto = from.clone();
@@ -167,6 +168,7 @@ impl Laws {
     pub(super) fn after(&mut self, record: &Record, state: &State, git: &Git, setting: &Setting) {
         assert!(state.running() <= self.slots, "no more runs than there are slots");
         self.keep_watch(record, setting);
+        self.reuse_young(record, setting);
         match &record.event {
             Event::Run(RunEvent::PreflightEnded { evidence, .. }) => self.keep_green(evidence),
             Event::Unit(scoped) => {
@@ -182,6 +184,21 @@ impl Laws {
                 assert_eq!(known, there, "no accepted entry is lost");
             }
             Event::Run(_) => {}
+        }
+    }
+
+    /// Only what passed in a real run is used again, and only for so long.
+    fn reuse_young(&self, record: &Record, setting: &Setting) {
+        if let Event::Queue(QueueEvent::VerifyEnded {
+            evidence,
+            reused: true,
+            ..
+        }) = &record.event
+        {
+            let passed = self.passes[&(evidence.tree.clone(), evidence.checks.clone())];
+            // A clock that was set back makes it younger than new.
+            let age = Duration::try_from(record.at.duration_since(passed)).unwrap_or_default();
+            assert!(age <= setting.pipeline.queue.max_age, "evidence of {age:?} ago");
         }
     }
 

@@ -6,7 +6,7 @@ use super::driver::{Driver, HERE, Step};
 use crate::event::{Event, Hold, LandRefusal, QueueEvent, Record, RunEvent};
 use crate::id::Oid;
 use crate::queue::{self, PendingLanding, Recovery, recover_landing};
-use crate::run::{State, hash_json, queue_checks, subject};
+use crate::run::{State, queue_checks, subject};
 use crate::spec::{Check, Pipeline};
 
 /// The state of a run is the fold of its journal.
@@ -109,7 +109,7 @@ impl Driver {
         }
         let tip = self.git.target.clone()?;
         let subject = subject(&checks, &tip, self.git.tree_of(&tip));
-        let known = self.state.evidence().find(subject, &hash_json(&checks), HERE);
+        let known = self.state.evidence_of(subject, &checks, self.now);
         known.is_none().then_some((tip, checks))
     }
 }

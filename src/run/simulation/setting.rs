@@ -227,6 +227,8 @@ fn draw_limits(pipeline: &mut Pipeline, kind: Kind, dice: &mut Dice) {
     ];
     pipeline.queue.window = dice.pick(&breadths);
     pipeline.queue.batch = dice.pick(&breadths);
+    let ages = [pipeline.queue.max_age, Duration::from_secs(60)];
+    pipeline.queue.max_age = dice.pick(&ages);
     let recoveries = [OnConflict::Agent, OnConflict::Agent, OnConflict::Evict];
     pipeline.queue.on_conflict = dice.pick(&recoveries);
     pipeline.queue.conflict_rounds = 1 + dice.roll(2);

@@ -114,6 +114,25 @@ fn the_tree_that_passed_as_a_units_head_is_not_verified_again() {
 }
 
 #[test]
+fn evidence_that_is_too_old_is_not_used_again() {
+    let more = format!(
+        "{}\nchecks: [{{name: test, run: make}}]\nqueue: {{max_age: 1h}}",
+        parallel(2)
+    );
+    let landed_after = |minutes: i64| {
+        let mut driver = Driver::of(&more, &line("a", ""));
+        driver.settle().finish("a").queue_event(QueueEvent::QueuePaused);
+        driver.finish("a").pass_time(minutes * 60);
+        driver.queue_event(QueueEvent::QueueResumed);
+        driver.settle();
+        assert_ne!(driver.phase("a") == Phase::Landed, driver.verifying.len() == 1);
+        driver.phase("a") == Phase::Landed
+    };
+    assert!(landed_after(60));
+    assert!(!landed_after(61));
+}
+
+#[test]
 fn a_tree_that_no_check_has_seen_is_verified_before_it_lands() {
     let mut driver = Driver::of(&parallel(4), &(line("a", "") + &line("b", "")));
     driver.settle().finish("a").finish("b").finish("a").finish("b");

@@ -197,7 +197,6 @@ fn what_is_not_built_is_refused_at_its_place() {
         "notify: {}",
         "sandbox: {}",
         "land: pull-request",
-        "queue: {max_age: 30d}",
         "workspace: {sparse: true}",
         "workspace: {cache: {}}",
         "workspace: {setup: [{run: x, scope: unit}]}",
@@ -243,8 +242,8 @@ fn the_only_supported_values_are_accepted() {
 }
 
 #[test]
-fn the_stall_alarm_is_a_duration_and_is_left_out_of_the_frozen_file_where_it_is_the_default() {
-    let alarm = |written: &str| {
+fn waits_of_the_queue_are_durations_and_are_left_out_of_the_frozen_file_where_they_are_the_default() {
+    let read = |written: &str| {
         let loaded = with_head(&format!("{UNIT}queue: {written}\n"));
         let queue = loaded.pipeline.expect("no error").queue;
         let frozen = serde_json::to_string(&queue).unwrap();
@@ -252,17 +251,27 @@ fn the_stall_alarm_is_a_duration_and_is_left_out_of_the_frozen_file_where_it_is_
             serde_json::from_str::<crate::spec::QueueSettings>(&frozen).unwrap(),
             queue
         );
-        (queue.stall_alarm.as_secs(), frozen.contains("stall_alarm"))
+        let alarm = (queue.stall_alarm.as_secs(), frozen.contains("stall_alarm"));
+        (alarm, (queue.max_age.as_secs(), frozen.contains("max_age")))
     };
-    assert_eq!(alarm("{}"), (1800, false));
-    assert_eq!(alarm("{stall_alarm: 30m}"), (1800, false));
-    assert_eq!(alarm("{stall_alarm: 90s}"), (90, true));
-    expect_one(
-        &with_head(&format!("{UNIT}queue: {{stall_alarm: soon}}\n")),
-        "bad_duration",
-        6,
-        "30m",
+    let month = 30 * 24 * 3600;
+    assert_eq!(read("{}"), ((1800, false), (month, false)));
+    assert_eq!(
+        read("{stall_alarm: 30m, max_age: 30d}"),
+        ((1800, false), (month, false))
     );
+    assert_eq!(
+        read("{stall_alarm: 90s, max_age: 1h}"),
+        ((90, true), (3600, true))
+    );
+    for key in ["stall_alarm", "max_age"] {
+        expect_one(
+            &with_head(&format!("{UNIT}queue: {{{key}: soon}}\n")),
+            "bad_duration",
+            6,
+            "30m",
+        );
+    }
 }
 
 #[test]
