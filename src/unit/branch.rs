@@ -44,10 +44,11 @@ impl State {
         self.intake.as_ref().filter(|_| depends && !self.resolved)
     }
 
-    /// Whether a person has vouched for the branch, so that nobody but the queue judges it.
+    /// Whether a person has vouched for the head, so that nobody but the queue judges it: the branch as it is, and not what
+    /// an author makes of it that conflicts with the target.
     pub(super) fn is_vouched_for(&self) -> bool {
         let branch = self.plan.unit.from_branch.as_ref();
-        branch.is_some_and(|branch| !branch.review)
+        branch.is_some_and(|branch| !branch.review) && self.conflict.is_none()
     }
 
     pub(super) fn branch_taken(&mut self, event: &UnitEvent) {

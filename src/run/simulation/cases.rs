@@ -196,12 +196,8 @@ impl Cases {
     fn approved(&self, id: &UnitId, head: &Oid, unit: &unit::State, pipeline: &Pipeline) {
         let agreed = |stage: Option<StageName>| self.agreed.contains(&(id.clone(), stage, head.clone()));
         let plan = unit.plan();
-        if plan
-            .unit
-            .from_branch
-            .as_ref()
-            .is_some_and(|branch| !branch.review)
-        {
+        let branch = plan.unit.from_branch.as_ref();
+        if branch.is_some_and(|branch| !branch.review) && self.cases[id].conflicts == 0 {
             let intake = unit.intake().map(|intake| &intake.head.commit);
             let stands = self.cases[id].resolved || intake == Some(head);
             assert!(stands, "{id} is a branch that a person vouched for as it was");

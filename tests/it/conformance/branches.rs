@@ -118,3 +118,22 @@ fn a_branch_that_conflicts_is_resolved_like_the_work_of_an_agent() {
     scene.landed("a").events("sent_to_resolve", 1).nobody_paid();
     scene.target("shared", "ours\ntheirs\n").target("two", "two\n");
 }
+
+#[test]
+fn what_an_agent_makes_of_a_branch_that_a_person_vouched_for_is_judged() {
+    let conflict = "git switch -q theirs; echo theirs > shared; git add shared; git commit -qm 'feat: three'; git switch -q main
+        echo ours > shared; git add shared; git commit -qm 'docs: ours'";
+    let scene = given("window: 1")
+        .units("b")
+        .repository(&format!("{THEIRS}{conflict}"))
+        .ready();
+    scene.call(
+        &["queue", "add", "theirs", "--no-review", "--file", "rfc.yaml"],
+        0,
+    );
+    scene.run(0).events("sent_to_resolve", 1).nobody_paid();
+    let calls = scene.world.calls("theirs");
+    assert_eq!(calls[1..], ["review.2", "approve.2"], "after its author");
+    assert_eq!(scene.world.unit("theirs")["state"], "landed");
+    scene.target("shared", "ours\ntheirs\n").target("two", "two\n");
+}
