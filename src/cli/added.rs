@@ -85,6 +85,31 @@ pub(super) fn write(context: &Context, name: &str, wishes: &[(Wish, Oid)]) -> Re
     Ok(context.repository.write_records(&prefix, &records)?)
 }
 
+/// The wishes that the run does not have yet.
+pub(super) fn not_in_run(context: &Context, reading: &Reading) -> Result<Vec<Wish>, Failure> {
+    let mut wishes = wishes(context, &reading.frozen.pipeline.name)?;
+    wishes.retain(|wish| reading.view.unit(&wish.unit).is_none());
+    Ok(wishes)
+}
+
+/// The unit of a run that a person names.
+pub(super) fn unit_of_run(context: &Context, reading: &Reading, name: &str) -> Result<UnitId, Failure> {
+    let unknown = match reading.unit(name) {
+        Ok(unit) => return Ok(unit.id.clone()),
+        Err(unknown) => unknown,
+    };
+    let wishes = not_in_run(context, reading)?;
+    if wishes.iter().all(|wish| wish.unit.as_str() != name) {
+        return Err(unknown);
+    }
+    let message = format!(
+        "`{name}` was brought by hand, and run {} does not have it yet",
+        reading.run
+    );
+    Err(Failure::new(Exit::NoMatch, "no_unit", message)
+        .help(format!("`pipeline run {}` takes it in", reading.frozen.file)))
+}
+
 /// Gives a wish up.
 pub(super) fn forget(context: &Context, name: &str, unit: &UnitId) -> Result<(), Failure> {
     let name = format!("{ADDED}{name}/{unit}");

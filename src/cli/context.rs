@@ -12,7 +12,7 @@ use super::exit::Exit;
 use super::failure::Failure;
 use crate::event::Record;
 use crate::git::{Repository, UserEnvironment};
-use crate::id::{RunId, UnitId};
+use crate::id::RunId;
 use crate::report::line::LineStyle;
 use crate::run::hash_json;
 use crate::spec::{Pipeline, nearest};
@@ -426,14 +426,6 @@ impl Reading {
         );
         let hint = nearest(id, names).map_or_else(String::new, |name| format!("did you mean `{name}`? "));
         Err(failure.help(format!("{hint}`pipeline status` lists the units")))
-    }
-
-    /// The id of that unit.
-    ///
-    /// # Errors
-    /// As [`Reading::unit`].
-    pub fn unit_id(&self, id: &str) -> Result<UnitId, Failure> {
-        self.unit(id).map(|unit| unit.id.clone())
     }
 }
 

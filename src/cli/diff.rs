@@ -20,7 +20,7 @@ pub(super) struct Args {
 
 pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
-    let id = reading.unit_id(&args.unit)?;
+    let id = super::added::unit_of_run(context, &reading, &args.unit)?;
     let row = reading.view.unit(&id).expect("a unit of the pipeline has a row");
     let (Some(base), Some(head)) = (&row.base, &row.head) else {
         return Err(Failure::new(

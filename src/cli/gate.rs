@@ -28,7 +28,7 @@ pub(super) struct RejectArgs {
 
 pub(super) fn approve(context: &Context, args: &ApproveArgs) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
-    let unit = reading.unit_id(&args.unit)?;
+    let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     let told = format!("`{unit}` is approved.");
     write_wish(context, "approve", &reading, &unit, Wish::Approve, &told)?;
     Ok(tell_next(&reading))
@@ -36,7 +36,7 @@ pub(super) fn approve(context: &Context, args: &ApproveArgs) -> Result<Exit, Fai
 
 pub(super) fn reject(context: &Context, args: &RejectArgs) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
-    let unit = reading.unit_id(&args.unit)?;
+    let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     let told = format!("`{unit}` is rejected.");
     write_wish(
         context,

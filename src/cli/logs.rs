@@ -43,7 +43,7 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
         .what
         .split_once('/')
         .map_or((args.what.as_str(), None), |(u, s)| (u, Some(s)));
-    let id = reading.unit_id(unit)?;
+    let id = super::added::unit_of_run(context, &reading, unit)?;
     let wanted = |told: &Told| {
         stage.is_none_or(|stage| told.key.stage.as_str() == stage)
             && args.attempt.is_none_or(|attempt| told.key.attempt == attempt)

@@ -46,7 +46,7 @@ pub(super) fn resume(context: &Context, args: &Args) -> Result<Exit, Failure> {
 
 pub(super) fn cancel(context: &Context, args: &CancelArgs) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
-    let unit = reading.unit_id(&args.unit)?;
+    let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     let mut told = format!("`{unit}` is cancelled; `pipeline retry {unit}` brings it back.");
     let waiting = waiting_for(&reading, &unit);
     if !waiting.is_empty() {

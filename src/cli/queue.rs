@@ -1,5 +1,7 @@
 //! `pipeline queue`: the merge queue, and the verbs that change it by hand.
 
+use serde_json::{Value, json};
+
 use super::RunChoice;
 use super::added::{self, Wish};
 use super::context::{Context, Reading, Screen, clock, print, print_json, println};
@@ -88,7 +90,7 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
 
 fn put_on_top(context: &Context, args: &TopArgs) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
-    let unit = reading.unit_id(&args.unit)?;
+    let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     let mut desk = open_desk(context, "queue top", &reading)?;
     let below = desk.state().queue().frozen_below();
     let wish = QueueWish::Top {
@@ -142,35 +144,35 @@ fn perform_freeze(context: &Context, args: &FreezeArgs) -> Result<Exit, Failure>
 fn list(context: &Context, args: &Args, screen: Screen) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
     let forecast = foresee(context, &reading);
+    // A run that was named may have been followed by the one that took them in.
+    let brought = match args.choice.run {
+        Some(_) => Vec::new(),
+        None => added::not_in_run(context, &reading)?,
+    };
     if screen.json {
-        print_json(&to_json(&reading.view, &forecast));
-    } else {
-        print(&table(&reading.view, &forecast, screen.style, clock().now()));
-        // A run that was named may have been followed by the one that took them in.
-        if args.choice.run.is_none() {
-            tell_brought(context, &reading)?;
-        }
+        let mut told = to_json(&reading.view, &forecast);
+        told["brought"] = brought.iter().map(brought_json).collect();
+        print_json(&told);
+        return Ok(Exit::Done);
+    }
+    print(&table(&reading.view, &forecast, screen.style, clock().now()));
+    if !brought.is_empty() {
+        let names: Vec<String> = brought
+            .iter()
+            .map(|wish| format!("`{}`", one_line(&wish.branch, BRANCH_CHARS_MAX)))
+            .collect();
+        println(&format!(
+            "`pipeline run {}` takes in what was brought by hand: {}.",
+            reading.frozen.file,
+            names.join(", ")
+        ));
     }
     Ok(Exit::Done)
 }
 
-/// The branches that were brought by hand and that the run does not have yet.
-fn tell_brought(context: &Context, reading: &Reading) -> Result<(), Failure> {
-    let wishes = added::wishes(context, &reading.frozen.pipeline.name)?;
-    let new = |wish: &&Wish| reading.view.unit(&wish.unit).is_none();
-    let new: Vec<String> = wishes
-        .iter()
-        .filter(new)
-        .map(|wish| format!("`{}`", one_line(&wish.branch, BRANCH_CHARS_MAX)))
-        .collect();
-    if !new.is_empty() {
-        println(&format!(
-            "`pipeline run {}` takes in what was brought by hand: {}.",
-            reading.frozen.file,
-            new.join(", ")
-        ));
-    }
-    Ok(())
+/// A branch that was brought by hand and that the run does not have yet.
+fn brought_json(wish: &Wish) -> Value {
+    json!({"unit": wish.unit, "branch": wish.branch, "review": wish.review})
 }
 
 /// When the entries may land, by the verifications of this run, or else of the latest earlier one on the same target.

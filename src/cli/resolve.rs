@@ -28,7 +28,7 @@ pub(super) struct Args {
 
 pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
-    let unit = reading.unit_id(&args.unit)?;
+    let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     if args.done {
         return done(context, &reading, &unit);
     }

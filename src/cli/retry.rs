@@ -28,7 +28,7 @@ pub(super) struct DiscardArgs {
 
 pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
-    let unit = reading.unit_id(&args.unit)?;
+    let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     super::branches::require(context, std::iter::once(reading.unit(unit.as_str())?))?;
     let told = format!("`{unit}` starts afresh.");
     let wish = Wish::Retry {
@@ -41,7 +41,7 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
 
 pub(super) fn discard(context: &Context, args: &DiscardArgs) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
-    let unit = reading.unit_id(&args.unit)?;
+    let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     let told = format!("`{unit}` is given up.");
     write_wish(context, "discard", &reading, &unit, Wish::Discard, &told)?;
     super::resolve::salvage_and_close(context, &reading, &unit)?;

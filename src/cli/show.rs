@@ -24,7 +24,7 @@ pub(super) struct Args {
 
 pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
-    let id = reading.unit_id(&args.unit)?;
+    let id = super::added::unit_of_run(context, &reading, &args.unit)?;
     if !screen.json {
         let unit = reading.view.unit(&id).expect("a unit of the pipeline has a row");
         print(&table::show_unit(

@@ -67,6 +67,14 @@ fn a_branch_joins_the_run_there_is_and_nothing_that_is_done_is_done_again() {
             .contains("brought by hand: `x`, `y`")
     };
     assert!(brought());
+    let queue = world.expect(&["queue", "--json"], 0).out;
+    let queue: serde_json::Value = serde_json::from_str(&queue).unwrap();
+    assert_eq!(
+        queue["brought"][1],
+        serde_json::json!({"unit": "y", "branch": "y", "review": false})
+    );
+    let asked = world.expect(&["why", "y"], 4).err;
+    assert!(asked.contains("was brought by hand"), "{asked}");
     world.expect(&["run", "rfc.yaml"], 0);
     assert!(!brought(), "the run has them");
     assert_eq!(world.run_dir(), run, "the same run");
