@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Evidence, Head, Reason};
+use super::{Evidence, Head, Reason, listed};
 use crate::id::{Oid, UnitId};
 use crate::spec::Strategy;
 
@@ -442,7 +442,7 @@ impl Hold {
         match self {
             Self::TargetDirty { checkout, paths } => format!(
                 "uncommitted work in {checkout} is in the way: {}; commit it, or put it aside with `git stash push -u`",
-                paths.join(", ")
+                listed(paths)
             ),
             Self::PushRejected { words } => {
                 format!("the repository does not let the target move; git says: {words}")
@@ -458,7 +458,7 @@ impl Hold {
                 };
                 match paths.as_slice() {
                     [] => format!("it cannot be put onto {whom}"),
-                    paths => format!("it conflicts with {whom}, in {}", paths.join(", ")),
+                    paths => format!("it conflicts with {whom}, in {}", listed(paths)),
                 }
             }
         }

@@ -211,10 +211,10 @@ impl Lines<'_> {
             .to_owned()
     }
 
-    /// Time since the unit's work began.
+    /// Time since the unit's work began, without the pauses between engines.
     fn unit_ms(&self, unit: &UnitId) -> Option<u64> {
-        let from = self.view.unit(unit)?.started_at?;
-        Some(elapsed_ms(from, self.record.at))
+        let before = self.view.unit(unit)?.began_ms?;
+        Some(self.view.run.worked.ms(self.record.at).saturating_sub(before))
     }
 
     fn of_unit(&self, tone: Tone, word: &str, unit: &UnitId, text: &str) -> String {

@@ -8,6 +8,7 @@ use super::LineStyle;
 use super::line::{check_word, totals};
 use super::line::{meant_for, merge_hint};
 use super::text::{duration, fenced, one_line, sanitize};
+use crate::event::{Reason, conflict_sentence};
 use crate::id::UnitId;
 use crate::queue::EntryView;
 use crate::view::{
@@ -137,6 +138,14 @@ fn why(unit: &UnitView, entry: Option<&EntryView>, view: &View) -> String {
         );
     }
     match unit.state {
+        UnitState::Working if !unit.conflicts.is_empty() => {
+            let sentence = conflict_sentence(&unit.conflicts);
+            format!(
+                "{}: {}",
+                Reason::ConflictTarget,
+                one_line(&sentence, CELL_CHARS_MAX)
+            )
+        }
         UnitState::Gated => format!("pipeline approve {}", unit.id),
         UnitState::Waiting => {
             format!("waits for {}", view.missing_needs(unit).join(", "))

@@ -10,8 +10,9 @@ use proptest::prelude::{any, proptest};
 
 use super::*;
 use crate::event::{
-    Candidate, CandidateUnit, CheckOutcome, Conflict, EntryEnd, Event, Gate, Hold, LandedUnit, Outcome,
-    QueueEvent, Reason, Record, Resolution, ResolutionAction, RunEvent, UnitEvent, Verdict,
+    Candidate, CandidateUnit, CheckOutcome, Conflict, EntryEnd, Event, Foreseen, Gate, Hold, LandedUnit,
+    Obstacle, Outcome, QueueEvent, Reason, Record, Resolution, ResolutionAction, RunEvent, StopCause,
+    UnitEvent, Verdict,
 };
 use crate::port::Activity;
 use crate::spec::StageKind;
@@ -282,6 +283,64 @@ fn status_is_a_table_of_units_and_stages() {
     1/4 done · 1 working · 1 landed · 1 evicted · queue 0 · 22.0s · $1.25/$25.00
     Next: pipeline evicted
     ");
+}
+
+#[test]
+fn a_unit_that_resolves_a_conflict_says_with_what() {
+    let conflicts = vec![Conflict {
+        path: "lib.rs".to_owned(),
+        kind: "contents".to_owned(),
+        hunks: String::new(),
+        landed_by: Some("cache".parse().unwrap()),
+        landed_as: None,
+    }];
+    let unit: crate::id::UnitId = "lexer".parse().unwrap();
+    let mut script = Script::new();
+    script.begin().enqueue("lexer", 0, 1);
+    script.queue(QueueEvent::IntegrationFailed {
+        unit: unit.clone(),
+        generation: 1,
+        base: oid('4'),
+        ahead: Vec::new(),
+        obstacle: Obstacle::Conflict {
+            conflicts: conflicts.clone(),
+        },
+    });
+    let onto = oid('4');
+    script.queue(QueueEvent::SentToResolve {
+        unit,
+        onto,
+        conflicts,
+    });
+    let text = table::status(&script.view, unicode(), script.now());
+    let why = "conflict_target: The work conflicts with the target in lib.rs (with `cache`, which landed).";
+    assert!(text.contains(why), "{text}");
+}
+
+#[test]
+fn the_time_of_a_landing_leaves_the_pauses_between_engines_out() {
+    let landed = |between: [RunEvent; 2]| {
+        let mut script = Script::new();
+        script
+            .begin()
+            .unit("lexer", UnitEvent::UnitStarted { base: oid('4') });
+        for event in between {
+            script.run(event);
+        }
+        script.enqueue("lexer", 0, 1).land("lexer", '9');
+        last_line(&script).unwrap()
+    };
+    let nothing = || RunEvent::ConflictsForeseen(Foreseen::default());
+    let (version, why) = (String::new(), StopCause::Human);
+    let (stopped, epoch) = (RunEvent::EngineStopped { why }, 2);
+    let started = RunEvent::EngineStarted {
+        epoch,
+        pid: 2,
+        version,
+    };
+    let (throughout, paused) = (landed([nothing(), nothing()]), landed([stopped, started]));
+    assert!(throughout.contains("LANDED [   8.0s] lexer"), "{throughout}");
+    assert!(paused.contains("LANDED [   7.0s] lexer"), "{paused}");
 }
 
 #[test]

@@ -245,8 +245,8 @@ pub struct UnitView {
     pub landed_as: Option<Oid>,
     /// The eviction bundle, from the directory of the state; set by whoever wrote it.
     pub bundle: Option<String>,
-    /// When its work began.
-    pub started_at: Option<Timestamp>,
+    /// How long engines had worked on the run when the unit's work began, in milliseconds.
+    pub began_ms: Option<u64>,
     /// When it came to its present end.
     pub ended_at: Option<Timestamp>,
     /// The record that brought it there; later ones may confirm it.
@@ -437,7 +437,7 @@ impl UnitView {
             conflicts: Vec::new(),
             landed_as: None,
             bundle: None,
-            started_at: None,
+            began_ms: None,
             ended_at: None,
             ended_seq: None,
             bars: pipeline

@@ -33,7 +33,7 @@ impl View {
             }
             UnitEvent::UnitStarted { base } => {
                 self.units[place].base = Some(base.clone());
-                self.units[place].started_at.get_or_insert(record.at);
+                self.began(record, place);
                 self.set_state(place, UnitState::Working);
             }
             UnitEvent::AttemptStarted {
@@ -138,8 +138,13 @@ impl View {
         }
         unit.head = Some(work.head.commit.clone());
         unit.base = Some(work.base.clone());
-        unit.started_at.get_or_insert(record.at);
+        self.began(record, place);
         self.set_state(place, UnitState::Working);
+    }
+
+    fn began(&mut self, record: &Record, place: usize) {
+        let worked = self.run.worked.ms(record.at);
+        self.units[place].began_ms.get_or_insert(worked);
     }
 
     /// A finished run goes on when a person brings a unit back.
