@@ -351,7 +351,11 @@ fn variants(file: &str, name: &str) -> Vec<Variant> {
             found.push(Variant {
                 name: declared.chars().take_while(char::is_ascii_alphanumeric).collect(),
                 doc: std::mem::take(&mut doc).join(" "),
-                fields: Vec::new(),
+                fields: declared
+                    .split_once('(')
+                    .and_then(|(_, rest)| rest.split(')').next())
+                    .map(|held| fields_of(Path::new(file).parent().unwrap(), held))
+                    .unwrap_or_default(),
             });
         } else if let Some(declared) = line
             .strip_prefix("        ")
@@ -366,6 +370,21 @@ fn variants(file: &str, name: &str) -> Vec<Variant> {
         }
     }
     found
+}
+
+/// The fields of a struct that a file of this folder declares.
+fn fields_of(folder: &Path, name: &str) -> Vec<String> {
+    let files = std::fs::read_dir(root().join(folder)).unwrap().flatten();
+    let body = files.into_iter().find_map(|file| {
+        let source = std::fs::read_to_string(file.path()).ok()?;
+        let rest = source.split(&format!("pub struct {name} {{\n")).nth(1)?;
+        Some(rest.split("\n}\n").next()?.to_owned())
+    });
+    let body = body.unwrap_or_else(|| panic!("{} has no struct {name}", folder.display()));
+    body.lines()
+        .filter_map(|line| line.strip_prefix("    pub ")?.split(':').next())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// As serde renames variants.
