@@ -102,6 +102,9 @@ pub(super) fn unit_of_run(context: &Context, reading: &Reading, name: &str) -> R
     if wishes.iter().all(|wish| wish.unit.as_str() != name) {
         return Err(unknown);
     }
+    if context.runs()?.last() != Some(&reading.run) {
+        return Err(unknown);
+    }
     let message = format!(
         "`{name}` was brought by hand, and run {} does not have it yet",
         reading.run
@@ -135,9 +138,16 @@ pub(super) fn lay_over(context: &Context, mut frozen: Frozen) -> Result<Frozen, 
 }
 
 fn unit_of(wish: &Wish, pipeline: &Pipeline) -> Unit {
+    // Of one that a person vouches for the tier is only asked when an author has to resolve a conflict.
+    let has_author = |tier: &&String| {
+        let tier = pipeline.tiers.get(*tier);
+        tier.is_some_and(|tier| tier.resolve_stage().is_some())
+    };
     let default = Some(&pipeline.default_tier).filter(|tier| pipeline.tiers.contains_key(*tier));
-    // One that a person vouches for passes through no tier, and has the name of one that there is.
-    let tier = default.or_else(|| pipeline.tiers.keys().next());
+    let tier = default
+        .filter(|tier| wish.review || has_author(tier))
+        .or_else(|| pipeline.tiers.keys().find(has_author))
+        .or_else(|| pipeline.tiers.keys().next());
     Unit {
         exclusive: std::collections::BTreeSet::new(),
         id: wish.unit.clone(),

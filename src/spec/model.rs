@@ -452,8 +452,8 @@ pub struct Unit {
 }
 
 impl Unit {
-    /// Whether stages of that kind are performed for it: nobody implements what is there, and a branch that a person vouched
-    /// for has no stages at all.
+    /// Whether stages of that kind are performed for it as it comes: nobody implements what is there, and nobody judges a
+    /// branch that a person vouched for, unless an author has to resolve a conflict.
     pub fn performs(&self, kind: StageKind) -> bool {
         match (&self.from_branch, kind) {
             (None, _) => true,

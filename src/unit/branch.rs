@@ -44,11 +44,13 @@ impl State {
         self.intake.as_ref().filter(|_| depends && !self.resolved)
     }
 
-    /// Whether a person has vouched for the head, so that nobody but the queue judges it: the branch as it is, and not what
-    /// an author makes of it that conflicts with the target.
+    /// Whether a person has vouched for the head, so that nobody but the queue judges it: for the branch as it was taken in,
+    /// and not for what an author makes of it that conflicts with the target.
     pub(super) fn is_vouched_for(&self) -> bool {
         let branch = self.plan.unit.from_branch.as_ref();
-        branch.is_some_and(|branch| !branch.review) && self.conflict.is_none()
+        let taken = self.intake.as_ref().map(|intake| &intake.head);
+        let as_it_was = self.head.is_none() || self.head.as_ref() == taken;
+        branch.is_some_and(|branch| !branch.review) && as_it_was && self.conflict.is_none()
     }
 
     pub(super) fn branch_taken(&mut self, event: &UnitEvent) {

@@ -236,7 +236,11 @@ impl State {
                 .max()
                 .copied()
                 .unwrap_or(0);
-            let is_left = self.plan.unit.performs(stage.kind) && !self.settled(stage);
+            let performed = match stage.kind {
+                StageKind::Prepare | StageKind::Implement => self.plan.unit.performs(stage.kind),
+                StageKind::Review | StageKind::Fix | StageKind::Approve => !self.is_vouched_for(),
+            };
+            let is_left = performed && !self.settled(stage);
             longest.insert(&stage.name, before + u32::from(is_left));
         }
         let recovery = u32::from(self.unresolved().is_some());

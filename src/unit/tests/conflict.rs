@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::Conflict;
-use crate::spec::{RESOLVE, RESOLVE_REVIEW};
+use crate::spec::{FromBranch, RESOLVE, RESOLVE_REVIEW};
 
 fn conflicted(onto: u64) -> QueueNews {
     QueueNews::Conflicted {
@@ -75,6 +75,45 @@ fn the_author_resolves_a_conflict_on_the_tip_and_every_judge_is_asked_again() {
         driver.state.fixes_used(),
         0,
         "a resolved conflict is no fix round"
+    );
+}
+
+#[test]
+fn a_branch_that_a_person_vouched_for_is_judged_from_its_first_conflict_on() {
+    let mut plan = plan(small());
+    plan.unit.from_branch = Some(FromBranch {
+        name: "theirs".to_owned(),
+        review: false,
+    });
+    let mut driver = Driver::waiting(plan);
+    driver.record(UnitEvent::BranchTaken {
+        branch: "theirs".to_owned(),
+        head: head(2),
+        base: oid(1),
+        guards: Vec::new(),
+    });
+    assert_eq!(driver.state.remaining_stages(), 0);
+    driver.record(UnitEvent::UnitStarted { base: oid(1) });
+    assert_eq!((driver.rest(), driver.state.is_resolved()), (Phase::Queued, true));
+    driver.state.apply_queue(&conflicted(50)).unwrap();
+    driver.step(RESOLVE, work(60));
+    driver.step("checks", passing());
+    assert_eq!(driver.state.remaining_stages(), 3, "review, fix and approval");
+    driver.step("review", review(vec![], &[]));
+    driver.step("approve", decision(true));
+    assert_eq!(
+        (driver.rest(), driver.state.is_resolved()),
+        (Phase::Queued, false)
+    );
+    let failed = QueueNews::SentBack {
+        reason: Reason::VerifyFailed,
+        evidence: evidence(CheckOutcome::Failed, "merged"),
+    };
+    driver.state.apply_queue(&failed).unwrap();
+    assert_eq!(
+        driver.wanted()[0].job,
+        stage_job("fix", StageKind::Fix),
+        "as an author's work"
     );
 }
 

@@ -210,15 +210,20 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(plan: Plan) -> Self {
-        let mut driver = Self {
+        let mut driver = Self::waiting(plan);
+        driver.record(UnitEvent::UnitStarted { base: oid(1) });
+        driver
+    }
+
+    /// Of a unit that has not begun.
+    pub(super) fn waiting(plan: Plan) -> Self {
+        Self {
             state: State::new(Arc::new(plan)),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
             events: Vec::new(),
             fence: 0,
             cost: None,
-        };
-        driver.record(UnitEvent::UnitStarted { base: oid(1) });
-        driver
+        }
     }
 
     pub(super) fn small() -> Self {
