@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::event::{CheckOutcome, Evidence};
+use crate::event::{CheckOutcome, Evidence, Record};
 use crate::id::{Oid, UnitId};
 use crate::spec::{Check, DependsOn, Pipeline, Unit, Verify};
 
@@ -57,6 +57,8 @@ pub struct EvidenceBook {
 
 #[derive(Debug, Clone, PartialEq)]
 struct Kept {
+    /// The record that told of it.
+    seq: u64,
     /// When the checks were run: to use their evidence again makes it no younger.
     at: Timestamp,
     evidence: Evidence,
@@ -64,15 +66,19 @@ struct Kept {
 
 impl EvidenceBook {
     /// Keeps evidence that passed, of checks that were run just now; other evidence is never used again.
-    pub fn keep(&mut self, evidence: &Evidence, at: Timestamp) {
+    pub fn keep(&mut self, evidence: &Evidence, record: &Record) {
         if !evidence.passed() {
             return;
         }
         let key = (evidence.tree.clone(), evidence.checks.clone());
-        let evidence = evidence.clone();
-        self.passing.insert(key, Kept { at, evidence });
+        let kept = Kept {
+            seq: record.seq,
+            at: record.at,
+            evidence: evidence.clone(),
+        };
+        self.passing.insert(key, kept);
         if self.passing.len() > KEPT_MAX {
-            let oldest = self.passing.iter().min_by_key(|(_, kept)| kept.at);
+            let oldest = self.passing.iter().min_by_key(|(_, kept)| kept.seq);
             let oldest = oldest.map(|(key, _)| key.clone());
             oldest.map(|key| self.passing.remove(&key));
         }
@@ -166,10 +172,19 @@ fn unit_inputs(pipeline: &Pipeline, unit: &Unit, done: &BTreeMap<UnitId, String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::CheckResult;
+    use crate::event::{CheckResult, Event, RunEvent};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    fn record(seq: u64, second: i64) -> Record {
+        let event = Event::Run(RunEvent::RunFinished);
+        Record {
+            seq,
+            at: at(second),
+            event,
+        }
     }
 
     fn evidence(tree: usize) -> Evidence {
@@ -196,20 +211,21 @@ mod tests {
     #[test]
     fn evidence_is_found_from_when_the_checks_were_last_run() {
         let mut book = EvidenceBook::default();
-        book.keep(&evidence(1), at(10));
+        book.keep(&evidence(1), &record(1, 10));
         assert!(finds(&book, 1, 10) && !finds(&book, 1, 11));
-        book.keep(&evidence(1), at(20));
+        book.keep(&evidence(1), &record(2, 20));
         assert!(finds(&book, 1, 20), "run again, with the same result");
     }
 
     #[test]
     fn of_too_much_evidence_the_oldest_goes() {
         let mut book = EvidenceBook::default();
-        // The highest tree is the oldest.
+        // A clock that is set back makes nothing old.
         for tree in 0..=KEPT_MAX {
-            book.keep(&evidence(tree), at(KEPT_MAX as i64 - tree as i64));
+            let second = KEPT_MAX as i64 - tree as i64;
+            book.keep(&evidence(tree), &record(tree as u64 + 1, second));
         }
         assert_eq!(book.passing.len(), KEPT_MAX);
-        assert!(!finds(&book, KEPT_MAX, 0) && finds(&book, 0, 0));
+        assert!(!finds(&book, 0, 0) && finds(&book, KEPT_MAX, 0));
     }
 }

@@ -291,7 +291,7 @@ impl State {
             RunEvent::ConflictsForeseen(foreseen) => self.foreseen = foreseen.clone(),
             RunEvent::RunFinished => self.finished = true,
             RunEvent::PreflightEnded { commit, evidence } => {
-                self.evidence.keep(evidence, record.at);
+                self.evidence.keep(evidence, record);
                 self.evidence.saw_target(evidence);
                 self.preflight = Some((commit.clone(), evidence.clone()));
             }
@@ -331,7 +331,7 @@ impl State {
                 self.pacing.rate_limited(&agent, *reset);
             }
             if let Some(Output::Checks { evidence }) = output {
-                self.evidence.keep(evidence, record.at);
+                self.evidence.keep(evidence, record);
             }
         }
         self.finished = false;
@@ -366,7 +366,7 @@ impl State {
                 .iter()
                 .any(|(known, _, purpose)| known == fence && *purpose == VerifyPurpose::Base);
             if !reused {
-                self.evidence.keep(evidence, record.at);
+                self.evidence.keep(evidence, record);
             }
             if of_target {
                 self.evidence.saw_target(evidence);

@@ -3,13 +3,16 @@
 //! Nothing is decided by it: what it sees is for people. A pair of units is forgotten when one of them lands or leaves, so
 //! that what is shown is never about work that is over; everything else is said anew by the next look.
 
+use std::collections::BTreeSet;
+
 use super::State;
 use crate::event::{Collision, Foreseen, Job};
 use crate::id::{AttemptKey, Oid, UnitId};
 use crate::unit;
 
-/// Most units that are compared with one another, the first of the file: each with each are some 125,000 pairs.
-const UNITS_MAX: usize = 500;
+/// Most units that are compared with one another, the first of the file: each with each are some 5,000 pairs, which git may
+/// have to merge one by one when all of them touch one file.
+const UNITS_MAX: usize = 100;
 
 /// A unit's work on its way to the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,9 +43,9 @@ pub struct LiveAuthor {
 pub struct Scene {
     /// The target's tip.
     pub onto: Oid,
-    /// Every live head, in the order of the file.
+    /// The live heads, in the order of the file.
     pub heads: Vec<LiveHead>,
-    /// Every author at work, in the order of the file.
+    /// The authors at work, in the order of the file.
     pub authors: Vec<LiveAuthor>,
     /// How many more units there are that are compared with none.
     pub not_compared: u32,
@@ -51,7 +54,7 @@ pub struct Scene {
 impl Scene {
     /// Whether a head is here that was not there.
     pub fn has_new_head(&self, before: &Self) -> bool {
-        self.heads.iter().any(|head| !before.heads.contains(head))
+        self.heads != before.heads && self.heads.iter().any(|head| !before.heads.contains(head))
     }
 
     /// Whether another look may find something else, though no head is new: the target moved, heads went away, or authors
@@ -85,19 +88,19 @@ impl State {
             .agenda
             .under_way()
             .map(|place| &self.pipeline.units[place as usize].id);
-        let seen = units.filter_map(|id| {
-            let state = &self.units[id];
-            let (head, author) = (head(id, state), author(id, state));
-            (head.is_some() || author.is_some()).then_some((head, author))
-        });
-        let mut seen: Vec<_> = seen.collect();
-        let rest = seen.split_off(seen.len().min(units_max)).len();
-        let (heads, authors): (Vec<_>, Vec<_>) = seen.into_iter().unzip();
+        let mut live = units
+            .map(|id| (id, &self.units[id]))
+            .filter(|(id, state)| state.head().is_some() || author(id, state).is_some());
+        let (heads, authors): (Vec<_>, Vec<_>) = live
+            .by_ref()
+            .take(units_max)
+            .map(|(id, state)| (head(id, state), author(id, state)))
+            .unzip();
         Some(Scene {
             onto: onto.clone(),
             heads: heads.into_iter().flatten().collect(),
             authors: authors.into_iter().flatten().collect(),
-            not_compared: u32::try_from(rest).unwrap_or(u32::MAX),
+            not_compared: u32::try_from(live.count()).unwrap_or(u32::MAX),
         })
     }
 
@@ -109,20 +112,16 @@ impl State {
     /// What a look at `scene` found, where it is news. A pair whose heads have moved meanwhile is left to the next look.
     pub fn sighting(&self, scene: &Scene, pairs: Vec<Collision>) -> Option<Foreseen> {
         let now = self.scene()?;
-        let head_stands = |unit: &UnitId| {
-            let mut heads = scene.heads.iter().filter(|head| head.unit == *unit);
-            heads.any(|head| now.heads.contains(head))
-        };
-        let author_stands = |unit: &UnitId| {
-            let mut authors = scene.authors.iter().filter(|author| author.key.unit == *unit);
-            authors.any(|author| now.authors.contains(author))
-        };
+        let heads = scene.heads.iter().filter(|head| now.heads.contains(head));
+        let heads: BTreeSet<&UnitId> = heads.map(|head| &head.unit).collect();
+        let authors = scene.authors.iter().filter(|author| now.authors.contains(author));
+        let authors: BTreeSet<&UnitId> = authors.map(|author| &author.key.unit).collect();
         let stands = |pair: &Collision| {
             pair.units.iter().all(|unit| {
                 if pair.uncommitted.contains(unit) {
-                    author_stands(unit)
+                    authors.contains(unit)
                 } else {
-                    head_stands(unit)
+                    heads.contains(unit)
                 }
             })
         };

@@ -292,6 +292,12 @@ fn parse_duration(text: &str) -> Option<Duration> {
     (!text.is_empty() && total_ms <= WAIT_SECONDS_MAX * 1000).then(|| Duration::from_millis(total_ms))
 }
 
+/// How old something may be that is used again. Less than a minute would make it useless before it is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Age(pub(super) Duration);
+
+const AGE_MIN: Duration = Duration::from_secs(60);
+
 /// A duration of which zero makes sense: a distance, not a limit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pause(pub(super) Duration);
@@ -299,6 +305,22 @@ pub(super) struct Pause(pub(super) Duration);
 impl Decode for Pause {
     fn decode(node: &Node, sink: &mut Sink) -> Option<Self> {
         decode_duration(node, Duration::ZERO, sink).map(Self)
+    }
+}
+
+impl Decode for Age {
+    fn decode(node: &Node, sink: &mut Sink) -> Option<Self> {
+        let age = decode_duration(node, Duration::ZERO, sink)?;
+        if age >= AGE_MIN {
+            return Some(Self(age));
+        }
+        let problem = Problem::error(
+            "bad_duration",
+            node.span,
+            format!("{} is too short", node.describe()),
+        );
+        sink.report(problem.help("write `1m` or more"));
+        None
     }
 }
 
@@ -332,6 +354,18 @@ fn decode_duration(node: &Node, least: Duration, sink: &mut Sink) -> Option<Dura
 }
 
 impl JsonSchema for Pause {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Wait::schema_name()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Wait::json_schema(generator)
+    }
+}
+
+impl JsonSchema for Age {
     fn inline_schema() -> bool {
         true
     }

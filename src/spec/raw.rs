@@ -6,7 +6,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::decode::{
-    Decode, Field, List, Named, Pause, Spanned, Wait, Whole, keyword_field, missing_key, not_supported,
+    Age, Decode, Field, List, Named, Pause, Spanned, Wait, Whole, keyword_field, missing_key, not_supported,
     record, unknown_key, unknown_value, word_of, words, wrong_type,
 };
 use super::diagnostic::Sink;
@@ -299,7 +299,7 @@ record! {
         /// How long units may wait without a landing before an alarm is raised (default `30m`).
         stall_alarm: Wait,
         /// How old the evidence of checks may be to be used again (default `30d`).
-        max_age: Wait,
+        max_age: Age,
     }
     not_yet {}
 }

@@ -264,12 +264,16 @@ fn waits_of_the_queue_are_durations_and_are_left_out_of_the_frozen_file_where_th
         read("{stall_alarm: 90s, max_age: 1h}"),
         ((90, true), (3600, true))
     );
-    for key in ["stall_alarm", "max_age"] {
+    for (wrong, help) in [
+        ("stall_alarm: soon", "30m"),
+        ("max_age: soon", "30m"),
+        ("max_age: 59s", "`1m` or more"),
+    ] {
         expect_one(
-            &with_head(&format!("{UNIT}queue: {{{key}: soon}}\n")),
+            &with_head(&format!("{UNIT}queue: {{{wrong}}}\n")),
             "bad_duration",
             6,
-            "30m",
+            help,
         );
     }
 }
