@@ -218,12 +218,14 @@ impl Snapshot<'_> {
         if !output.status.success() {
             return Err(super::invoke::failed(&call, &output));
         }
+        // An agent could have written both lists, and however long they are, they are gone through once.
+        let skip: BTreeSet<&[u8]> = skip
+            .iter()
+            .map(|made| made.trim_end_matches('/').as_bytes())
+            .collect();
         let skipped = |path: &[u8]| {
-            skip.iter().any(|made| {
-                let made = made.trim_end_matches('/').as_bytes();
-                path.strip_prefix(made)
-                    .is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-            })
+            let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+            skip.contains(path) || ends.into_iter().any(|(end, _)| skip.contains(&path[..end]))
         };
         let found: Vec<&[u8]> = nul_items(&output.stdout).filter(|path| !skipped(path)).collect();
         let kept = self.without_ignored_by_base(&found, base)?;

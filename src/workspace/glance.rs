@@ -1,7 +1,8 @@
 //! Looking at what an author under way has made so far.
 //!
-//! The worktree is read as carefully as when the author is done, under the same limits, and nothing in it or beside it is
-//! changed. Of the attempt's note, which the agent could forge, only what takes away from its work is believed.
+//! The worktree is read as when the author is done, under the same limits, and nothing in it or beside it is changed. But
+//! its agent is alive and may change it under the reader, so what comes of it is only shown, and the end of the engine
+//! cuts it off. Of the attempt's note, which the agent could forge, only what takes away from its work is believed.
 
 use std::sync::Arc;
 

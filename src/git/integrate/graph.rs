@@ -1,8 +1,8 @@
 //! Which of many live heads get in each other's way.
 //!
 //! Every head is put onto the same commit first, so that what is found between two heads is about these two and not
-//! about what landed since one of them began. Nothing of it outlives the question (see `aside`). What is not decided in process is asked of git in two batches, because `git merge-tree
-//! --stdin` answers when its input ends.
+//! about what landed since one of them began. Nothing of it outlives the question (see `aside`). What is not decided in
+//! process is asked of git in two batches, because `git merge-tree --stdin` answers when its input ends.
 
 use std::collections::BTreeSet;
 
