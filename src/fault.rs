@@ -153,7 +153,7 @@ mod armed {
         torn(name, &mut io::sink(), &[])
     }
 
-    /// A place in the middle of writing `bytes`: when a fault comes here, [`half_of`] them is written before.
+    /// A place in the middle of writing `bytes`: when a fault comes here, half of them is written before.
     ///
     /// # Errors
     /// What an armed fault says.

@@ -138,7 +138,7 @@ fn why(unit: &UnitView, entry: Option<&EntryView>, view: &View) -> String {
         );
     }
     match unit.state {
-        UnitState::Working if !unit.conflicts.is_empty() => {
+        UnitState::Working if unit.is_resolving() => {
             let sentence = conflict_sentence(&unit.conflicts);
             format!(
                 "{}: {}",

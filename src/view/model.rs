@@ -9,7 +9,9 @@ use crate::event::{
     Resolution, StopCause,
 };
 use crate::id::{Oid, RunId, StageName, UnitId};
-use crate::spec::{BLOCK_ON, MIN_CONFIDENCE, Pipeline, RESOLVE_REVIEW, Severity, StageKind, Unit, Usd};
+use crate::spec::{
+    BLOCK_ON, MIN_CONFIDENCE, Pipeline, RESOLVE, RESOLVE_REVIEW, Severity, StageKind, Unit, Usd,
+};
 
 /// Declares an enum whose variants have a word of their own in files and output.
 macro_rules! words {
@@ -406,6 +408,13 @@ fn resolve_review() -> StageName {
 }
 
 impl UnitView {
+    /// Whether its author is to resolve a conflict with the target, and has not yet.
+    pub fn is_resolving(&self) -> bool {
+        let done = |row: &StageRow| row.name.as_str() == RESOLVE && row.state == StageState::Done;
+        let latest = self.stages.iter().rfind(|row| row.name.as_str() == RESOLVE);
+        !self.conflicts.is_empty() && !latest.is_some_and(done)
+    }
+
     pub(super) fn new(pipeline: &Pipeline, unit: &Unit) -> Self {
         Self {
             id: unit.id.clone(),
