@@ -3,7 +3,7 @@
 //! A wish is a small commit of ours at `refs/pipeline/added/<pipeline>/<unit>` whose parent is the branch as it was, so it
 //! outlives the state directory. The pipeline of a file is always what the file says, with the units of its wishes after
 //! it: so the same wishes give the same pipeline, and a run that has the rest is given more units instead of being begun
-//! anew. A wish goes when a new run begins that its unit landed before.
+//! anew. A wish goes when a new run begins after its unit landed, or after a person gave it up.
 
 use serde::{Deserialize, Serialize};
 
@@ -190,8 +190,9 @@ pub(super) fn missing_in<'p>(
     Ok(is_all.then_some(more))
 }
 
-/// The pipeline of a new run, without the wishes that an earlier one fulfilled; these are forgotten.
-pub(super) fn without_landed(
+/// The pipeline of a new run, without the wishes that an earlier one fulfilled or a person gave up there; these are
+/// forgotten.
+pub(super) fn without_settled(
     context: &Context,
     mut frozen: Frozen,
     earlier: &Reading,
@@ -199,7 +200,8 @@ pub(super) fn without_landed(
     let name = frozen.pipeline.name.clone();
     for wish in wishes(context, &name)? {
         let row = earlier.view.unit(&wish.unit);
-        if row.is_some_and(|row| row.state == UnitState::Landed) {
+        let settled = [UnitState::Landed, UnitState::Cancelled];
+        if row.is_some_and(|row| settled.contains(&row.state)) {
             frozen.pipeline.units.retain(|unit| unit.id != wish.unit);
             forget(context, &name, &wish.unit)?;
         }

@@ -209,7 +209,7 @@ pub(super) fn choose_run(
     }
     if args.fresh {
         return Ok(Chosen::Start {
-            frozen: Box::new(super::added::without_landed(context, frozen, &earlier)?),
+            frozen: Box::new(super::added::without_settled(context, frozen, &earlier)?),
             kept: Vec::new(),
             unsettled: unsettled(earlier),
         });
@@ -233,7 +233,7 @@ pub(super) fn choose_run(
             units,
         });
     }
-    let frozen = super::added::without_landed(context, frozen, &earlier)?;
+    let frozen = super::added::without_settled(context, frozen, &earlier)?;
     let kept = kept_units(context, &earlier, &frozen, target)?;
     tell_difference(&earlier, &frozen, &kept);
     Ok(Chosen::Start {

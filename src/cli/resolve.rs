@@ -191,6 +191,12 @@ fn done(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
         return Err(Failure::new(Exit::Usage, "no_change", message)
             .help("commit a repair there, then call again; or close it with --abort"));
     }
+    if let Some(path) = repository.path_that_is_no_text(&base, &theirs)? {
+        let message = format!("the name `{path}` is not UTF-8, which is not supported");
+        return Err(
+            Failure::new(Exit::Usage, "not_text", message).help("rename the file, commit, then call again")
+        );
+    }
     refuse_conflict_markers(repository, &base, &theirs)?;
     let commit = match commits_of_branch(context, reading, unit, &theirs, &base)? {
         Some(commit) => commit,

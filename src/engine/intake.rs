@@ -164,6 +164,12 @@ impl Look {
         if let Some(merge) = merge {
             return Ok(evicted(Reason::MergeCommit, merge_sentence(branch, &merge)));
         }
+        if let Some(path) = repository.path_that_is_no_text(&base, &head.commit)? {
+            let sentence = format!(
+                "The branch `{branch}` has a path whose name is not UTF-8, so nothing could prove what of it lands: {path}."
+            );
+            return Ok(evicted(Reason::DiffNotPreserved, sentence));
+        }
         if base == head.commit || self.is_on_target(&head, &base)? {
             let branch = branch.clone();
             return Ok(UnitEvent::BranchLanded { branch, head });

@@ -179,6 +179,18 @@ impl Repository {
         Ok(hunk_ranges(&self.output(&call)?))
     }
 
+    /// A changed path whose name is no text, which nothing else here can work with; escaped.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub fn path_that_is_no_text(&self, from: &Oid, to: &Oid) -> Result<Option<String>> {
+        match self.raw_changes(from, to, "--no-renames") {
+            Ok(_) => Ok(None),
+            Err(Error::NotUtf8(path)) => Ok(Some(path)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Every changed file with its texts, renames found.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! `pipeline queue add BRANCH`: a branch is brought into the queue of a run, by hand and with no more than is needed.
 
+use std::os::unix::ffi::OsStrExt as _;
+
 use crate::world::World;
 
 const ONE: &str = "  one: {title: 'feat: one', prompt: x, tier: trivial}\n";
@@ -155,6 +157,45 @@ fn a_branch_that_landed_on_the_branch_of_a_run_is_not_asked_for_again() {
     add(&world, &["x", "--no-review", "--file", "rfc.yaml"], 0);
     world.expect(&["run", "rfc.yaml"], 0);
     assert!(add(&world, &["x"], 0).contains("has landed"));
+}
+
+#[test]
+fn a_branch_with_a_path_that_is_no_text_leaves_and_the_others_go_on() {
+    for how in [&["odd"] as &[&str], &["odd", "--no-review"]] {
+        let world = with_branches(&[]);
+        world.git(&["switch", "-qc", "odd"]);
+        let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
+        std::fs::write(world.repo.join(name), "odd\n").unwrap();
+        world.commit("feat: odd");
+        world.git(&["switch", "-q", "main"]);
+        add(&world, &[how, &["--file", "rfc.yaml"]].concat(), 0);
+        world.expect(&["run", "rfc.yaml"], 5);
+        let odd = world.unit("odd");
+        assert_eq!(odd["reason"], "diff_not_preserved");
+        assert!(odd["sentence"].as_str().unwrap().contains("caf\\xe9"), "{odd}");
+        assert_eq!(world.unit("one")["state"], "landed");
+    }
+}
+
+#[test]
+fn a_branch_that_a_person_gave_up_is_in_no_later_run_even_when_it_is_gone() {
+    let world = with_branches(&["x", "y"]);
+    world.expect(&["run", "rfc.yaml"], 0);
+    add(&world, &["x"], 0);
+    add(&world, &["y"], 0);
+    let paused = world.pipeline_with(&["run", "rfc.yaml", "one"], &[]);
+    assert_eq!(paused.code, 0, "{}{}", paused.out, paused.err);
+    world.expect(&["cancel", "x"], 0);
+    world.expect(&["discard", "y"], 0);
+    world.git(&["branch", "-qD", "x"]);
+    let text = world.read("rfc.yaml").replace("  one:", "  two:");
+    world.write("rfc.yaml", &text);
+    world.commit("chore: another run");
+    world.expect(&["run", "rfc.yaml"], 0);
+    for unit in ["x", "y"] {
+        world.expect(&["show", unit], 4);
+    }
+    assert_eq!(world.git(&["for-each-ref", "refs/pipeline/added"]), "");
 }
 
 #[test]
