@@ -63,6 +63,21 @@ impl State {
         }
     }
 
+    /// An entry that has passed units it could not be put behind has no obstacle any more.
+    pub(super) fn forget_obstacles_of_passed(&mut self) {
+        for unit in self.obstructed.clone() {
+            let Some(own) = self.ranks.get(&unit).cloned() else {
+                continue;
+            };
+            let ranks = &self.ranks;
+            let is_behind = |other: &UnitId| ranks.get(other).is_some_and(|rank| *rank > own);
+            let passed = |met: &mut Obstruction| met.ahead.iter().any(is_behind);
+            if let Some(entry) = self.line.get_mut(&own) {
+                entry.obstruction.take_if(passed);
+            }
+        }
+    }
+
     /// What such an entry waits for, as others see it.
     pub(super) fn hold_ahead(&self, entry: &Entry) -> Option<Hold> {
         let tip = self.expected_tip.as_ref()?;

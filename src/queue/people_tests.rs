@@ -187,3 +187,27 @@ fn who_is_on_top_already_is_not_raised() {
     assert_eq!(world.state.priority_on_top(&unit("b")), Some(1));
     assert_eq!(world.state.priority_on_top(&unit("stranger")), None);
 }
+
+#[test]
+fn a_unit_that_passes_the_one_it_conflicts_with_waits_for_it_no_more() {
+    let blocked = || {
+        let mut world = World::wide(Fixed(1), Fixed(4), 2, &[]);
+        world.conflicts.push(("a".into(), "b".into()));
+        world.enqueue("a", 1, 0, 0);
+        world.enqueue("b", 1, 0, 1);
+        world.settle();
+        let waits = |hold: Option<Hold>| matches!(hold, Some(Hold::ConflictAhead { .. }));
+        assert!(waits(hold(&world, "b")), "{:?}", hold(&world, "b"));
+        world
+    };
+    let mut world = blocked();
+    raise(&mut world, "b", true);
+    world.end_of("b", Passed);
+    assert_eq!(world.landed(), ["b"]);
+    let mut world = blocked();
+    world.record(QueueEvent::QueueFrozen { below: 5 });
+    raise(&mut world, "b", false);
+    world.end_of("a", Passed);
+    world.end_of("b", Passed);
+    assert_eq!(world.landed(), ["b"], "past a frozen one");
+}
