@@ -57,6 +57,7 @@ impl Engine {
             self.show_radar();
             let wake = tokio::time::Instant::now() + settled.sleep.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
             self.wait(&mut stop, wake, deadline).await?;
+            self.release_what_is_free().await?;
         }
     }
 

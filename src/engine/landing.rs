@@ -8,14 +8,17 @@
 //! it lands, since what is written down about it may be older than this program. The swap demands the proof.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::dispatch::blocking;
 use super::panics::panic_of;
 use super::{Engine, EngineError, Tools};
-use crate::event::{Candidate, CandidateUnit, Conflict, Event, LandRefusal, Obstacle, QueueEvent, QueueStep};
-use crate::git::{CHECKOUT_PATIENCE, Integration, Moved, Preservation, Preserved};
+use crate::event::{
+    Candidate, CandidateUnit, Conflict, Event, Hold, LandRefusal, Obstacle, QueueEvent, QueueStep,
+};
+use crate::git::{self, CHECKOUT_PATIENCE, Integration, Moved, Preservation, Preserved};
 use crate::id::{Oid, UnitId};
-use crate::queue::{IntegrateUnit, VerifiedCandidate, not_preserved};
+use crate::queue::{EntryView, IntegrateUnit, Status, VerifiedCandidate, not_preserved};
 use crate::spec::Strategy;
 
 impl Engine {
@@ -166,7 +169,7 @@ impl Engine {
             Err(end) => return self.record(&[end]),
         };
         let (from, to) = (verified.from().clone(), verified.to().clone());
-        let look = self.look_at_checkout(&from, &to).await?;
+        let look = self.look_at_checkout(&from, &to, CHECKOUT_PATIENCE).await?;
         self.record(&[Event::Queue(QueueEvent::LandIntended {
             commit: to.clone(),
             from: from.clone(),
@@ -258,19 +261,55 @@ impl Engine {
         }
     }
 
-    /// Whether a checkout has the target, and whether a person's work there is in the way.
-    pub(super) async fn look_at_checkout(&self, from: &Oid, to: &Oid) -> Result<Look, EngineError> {
+    /// Whether a checkout has the target, and whether a person's work there, or another git, is in the way after so long.
+    pub(super) async fn look_at_checkout(
+        &self,
+        from: &Oid,
+        to: &Oid,
+        patience: Duration,
+    ) -> Result<Look, EngineError> {
         let repository = self.tools.repository.clone();
         let (target, from, to) = (self.target().to_owned(), from.clone(), to.clone());
-        let way =
-            blocking(move || repository.way_in_checkout(&target, &from, &to, CHECKOUT_PATIENCE)).await??;
-        Ok(way.map_or_else(Look::default, |(checkout, paths)| Look {
-            refusal: (!paths.is_empty()).then(|| LandRefusal::TargetDirty {
-                checkout: checkout.display().to_string(),
-                paths,
-            }),
-            checkout: Some(checkout),
-        }))
+        let (checkout, refusal) =
+            match blocking(move || repository.way_in_checkout(&target, &from, &to, patience)).await? {
+                Ok(None) => return Ok(Look::default()),
+                Ok(Some((checkout, paths))) => {
+                    let refusal = (!paths.is_empty()).then(|| LandRefusal::TargetDirty {
+                        checkout: checkout.display().to_string(),
+                        paths,
+                    });
+                    (Some(checkout), refusal)
+                }
+                // A person may write a commit message for an hour: others go on meanwhile.
+                Err(error @ git::Error::IndexLocked(_)) => {
+                    let words = error.to_string();
+                    (None, Some(LandRefusal::PushRejected { words }))
+                }
+                Err(error) => return Err(error.into()),
+            };
+        Ok(Look { checkout, refusal })
+    }
+
+    /// Releases what a person's uncommitted work held up, where that is in the way no longer.
+    pub(super) async fn release_what_is_free(&mut self) -> Result<(), EngineError> {
+        let queue = self.state.queue();
+        let Some(from) = queue.expected_tip().cloned() else {
+            return Ok(());
+        };
+        let is_held = |entry: &EntryView| matches!(entry.status, Status::Held(Hold::TargetDirty { .. }));
+        for entry in queue.entries().into_iter().filter(is_held) {
+            let Some(to) = entry.candidate else { continue };
+            if self
+                .look_at_checkout(&from, &to, Duration::ZERO)
+                .await?
+                .refusal
+                .is_none()
+            {
+                let unit = entry.unit;
+                self.record(&[Event::Queue(QueueEvent::EntryReleased { unit })])?;
+            }
+        }
+        Ok(())
     }
 
     /// Brings a checkout along that an engine, or a step that panicked, left behind the last landing.

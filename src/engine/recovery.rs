@@ -129,7 +129,9 @@ impl Engine {
                     }
                 };
                 // The person has had their checkout to themselves since the intent was written.
-                let look = self.look_at_checkout(verified.from(), verified.to()).await?;
+                let look = self
+                    .look_at_checkout(verified.from(), verified.to(), crate::git::CHECKOUT_PATIENCE)
+                    .await?;
                 let intended = pending.checkout.as_ref().map(PathBuf::from);
                 match look.refusal {
                     Some(cause) => self.record(&refused(cause)),

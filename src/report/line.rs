@@ -171,6 +171,11 @@ pub(super) fn totals(view: &View, now: Timestamp, style: LineStyle) -> String {
             parts.push(format!("{count} {}", state.as_str()));
         }
     }
+    match view.units.iter().map(|unit| unit.flakes.len()).sum() {
+        0 => {}
+        1 => parts.push("1 flake".to_owned()),
+        flakes => parts.push(format!("{flakes} flakes")),
+    }
     parts.push(format!("queue {}", view.queue_length()));
     if view.run.started_at.is_some() {
         parts.push(duration(view.run.worked.ms(now)));

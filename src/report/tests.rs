@@ -90,7 +90,7 @@ fn header_and_footer_frame_a_run() {
     );
     assert_eq!(
         line::footer(&script.view, script.now(), unicode()),
-        "Running 1/4 done · 1 working · 1 landed · 1 evicted · queue 0 · 22.0s · $1.25/$25.00"
+        "Running 1/4 done · 1 working · 1 landed · 1 evicted · 1 flake · queue 0 · 22.0s · $1.25/$25.00"
     );
 }
 
@@ -280,7 +280,7 @@ fn status_is_a_table_of_units_and_stages() {
     cache   evicted  implement · checks · review · fix · approve                    $0.00  verify_failed: test cache::ttl
     docs    waiting  implement · checks · review · fix · approve                    $0.00  waits for parser
 
-    1/4 done · 1 working · 1 landed · 1 evicted · queue 0 · 22.0s · $1.25/$25.00
+    1/4 done · 1 working · 1 landed · 1 evicted · 1 flake · queue 0 · 22.0s · $1.25/$25.00
     Next: pipeline evicted
     ");
 }

@@ -115,6 +115,42 @@ fn assert_held_by(script: &str) {
     assert_eq!(scene.world.git(&["status", "--porcelain"]), "");
 }
 
+/// `b` is still being written when something in the checkout holds the landing of `a`.
+fn held_while_another_works(script: &str) -> Scene {
+    let scene = given("window: 1")
+        .units("ab")
+        .repository("echo before > kept")
+        .writes('a', "echo after > kept")
+        .writes('b', "touch STAGE/begun; until_file go")
+        .ready();
+    scene
+        .person(script)
+        .start()
+        .until_file("begun")
+        .until_stands('a', "held");
+    scene
+}
+
+#[test]
+fn what_a_person_puts_aside_while_others_work_holds_nothing_any_more() {
+    let scene = held_while_another_works("echo mine > kept");
+    scene.person("git stash push -q").file("go").ends(0);
+    scene.landed("a b").nobody_paid();
+    scene.person("git stash drop -q");
+}
+
+#[test]
+fn a_commit_that_a_person_is_writing_holds_the_landing_and_nobody_who_works() {
+    let scene = held_while_another_works("touch .git/index.lock");
+    scene.file("go").ends(8).told("another git holds").landed("");
+    assert_eq!(scene.entry('b')["state"], "queued", "its author was not cut off");
+    scene
+        .person("rm .git/index.lock")
+        .run(0)
+        .landed("a b")
+        .nobody_paid();
+}
+
 #[test]
 fn an_unstaged_change_in_the_way_holds_the_landing() {
     assert_held_by("echo mine > kept");

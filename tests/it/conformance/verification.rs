@@ -36,6 +36,7 @@ fn a_check_that_fails_and_passes_on_the_same_commit_is_a_recorded_flake_and_cost
     scene
         .landed("a")
         .told("FLAKY")
+        .told("1 flake")
         .verified("a a")
         .events("flake_seen", 1)
         .nobody_paid();
