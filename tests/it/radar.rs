@@ -10,6 +10,7 @@ const AUTHOR: &str = r#"
 set -eu
 echo "by $PIPELINE_UNIT" > shared.txt
 [ "$PIPELINE_UNIT" != apart ] || git checkout -q shared.txt
+[ "$PIPELINE_UNIT" != apart ] || while [ -e "$COUNT_DIR/late" ]; do sleep 0.02; done
 echo "work" > "$PIPELINE_UNIT.txt"
 echo '{"summary":"done"}' > "$PIPELINE_RESULT"
 "#;
@@ -169,11 +170,24 @@ fn what_an_author_has_not_handed_in_counts_and_a_worktree_that_cannot_be_taken_i
     );
 }
 
+/// A run under way whose looks at the work of `left` and `right` come to this.
+fn with_looks(script: &str) -> (World, Child) {
+    let mut world = ready(AUTHOR, ["left", "apart", "right"]);
+    let path = std::env::var("PATH").unwrap();
+    let looks = world.base().join("looks");
+    world.put_before_git(&format!(
+        "#!/bin/sh\nPATH='{path}'\ncase \" $* \" in *' merge-tree '*' --stdin '*)\n echo >> '{}'\n {script} ;; esac\nexec git \"$@\"\n",
+        looks.display()
+    ));
+    touch(&world, "late");
+    let run = world.start(&["run", "rfc.yaml"]);
+    world.wait_until("a look", || looks.exists());
+    (world, run)
+}
+
 #[test]
 fn an_engine_that_is_told_to_stop_cuts_a_look_off_and_leaves_nothing() {
-    let world = ready(AUTHORS, ["slow", "hostile", "quick"]);
-    let run = world.start(&["run", "rfc.yaml"]);
-    world.wait_until("a look begins", || world.base().join("count/quick").exists());
+    let (world, run) = with_looks("exec sleep 1000");
     let pid = rustix::process::Pid::from_child(&run);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let said = world.expect_end(run, 130);
@@ -184,4 +198,21 @@ fn an_engine_that_is_told_to_stop_cuts_a_look_off_and_leaves_nothing() {
         0,
         "nothing is left"
     );
+}
+
+#[test]
+fn a_look_that_fails_is_told_once_and_ends_nothing() {
+    let (world, run) = with_looks("exit 3");
+    std::fs::remove_file(world.base().join("count/late")).unwrap();
+    world.wait_until("another look, for there is a new head", || {
+        let looks = std::fs::read_to_string(world.base().join("looks")).unwrap();
+        looks.lines().count() > 1
+    });
+    for unit in ["left", "right", "apart"] {
+        touch(&world, &format!("open.{unit}"));
+    }
+    let said = world.expect_end(run, 5);
+    let told = said.err.matches("could not be looked at").count();
+    assert_eq!(told, 1, "{}", said.err);
+    assert!(said.out.contains("2 landed"), "{}", said.out);
 }

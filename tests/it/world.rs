@@ -154,6 +154,17 @@ impl World {
         self.env.insert(name.to_owned(), value.to_owned());
     }
 
+    /// The program finds this git before the real one.
+    pub(crate) fn put_before_git(&mut self, script: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = self.base().join("between");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("git"), script).unwrap();
+        std::fs::set_permissions(folder.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let search = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+        self.set("PATH", &search);
+    }
+
     /// Runs another build of the program from now on.
     pub(crate) fn use_binary(&mut self, binary: &Path) {
         self.binary = binary.to_owned();

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::PermissionsExt as _;
 
 use super::scene::Scene;
 use crate::world::World;
@@ -247,7 +246,7 @@ impl Given {
         }
         world.write("rfc.yaml", &fill(&self.file()));
         if let Some(between) = &self.git {
-            put_before_git(&mut world, &fill(&between.script()));
+            world.put_before_git(&fill(&between.script()));
         }
         let scene = Scene::new(world);
         scene.person(&self.repository);
@@ -327,14 +326,4 @@ impl Between {
             .replace("BEFORE", &self.before)
             .replace("AFTER", &self.after)
     }
-}
-
-/// The program finds this git before the real one.
-fn put_before_git(world: &mut World, script: &str) {
-    let folder = world.base().join("between");
-    std::fs::create_dir(&folder).unwrap();
-    std::fs::write(folder.join("git"), script).unwrap();
-    std::fs::set_permissions(folder.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let search = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-    world.set("PATH", &search);
 }
