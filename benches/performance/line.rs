@@ -112,6 +112,7 @@ impl Play {
 
     fn decide(&self) -> Vec<Effect> {
         self.state.decide(&Facts {
+            now: jiff::Timestamp::UNIX_EPOCH,
             tip: Tip::At {
                 commit: self.tip.clone(),
                 tree: self.tip.clone(),
@@ -145,6 +146,7 @@ impl Play {
                 self.runs.insert(fence, (self.minute, commit));
                 self.end(fence, CheckOutcome::Passed, true);
             }
+            Effect::Wake(_) => unreachable!("the queue is told no times here"),
             Effect::Land(verified) => {
                 self.record(&QueueEvent::LandIntended {
                     commit: verified.to().clone(),

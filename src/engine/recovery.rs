@@ -45,6 +45,7 @@ impl Engine {
         self.follow_last().await?;
         let facts = self.facts().await?;
         let queue_facts = crate::queue::Facts {
+            now: facts.now,
             tip: facts.tip,
             tip_continues: facts.tip_continues,
             slots_free: 0,
@@ -154,7 +155,11 @@ impl Engine {
             .filter(|entry| match &entry.status {
                 crate::queue::Status::Held(Hold::TargetDirty { .. } | Hold::PushRejected { .. }) => true,
                 crate::queue::Status::Held(
-                    Hold::BaseRed { .. } | Hold::ConflictAhead { .. } | Hold::Paused | Hold::Frozen { .. },
+                    Hold::BaseRed { .. }
+                    | Hold::ConflictAhead { .. }
+                    | Hold::Backoff { .. }
+                    | Hold::Paused
+                    | Hold::Frozen { .. },
                 )
                 | crate::queue::Status::Queued
                 | crate::queue::Status::Integrated

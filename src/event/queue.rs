@@ -401,6 +401,13 @@ pub enum Hold {
         /// The paths.
         paths: Vec<String>,
     },
+    /// The machine could not run the checks; they are tried again.
+    Backoff {
+        /// How often in a row.
+        times: u32,
+        /// Not before this moment.
+        until: Timestamp,
+    },
     /// A person paused the run.
     Paused,
     /// A person froze the queue below a priority, and the entry's is lower.
@@ -418,6 +425,7 @@ impl Hold {
             Self::PushRejected { .. } => Reason::PushRejected.code(),
             Self::BaseRed { .. } => Reason::BaseRed.code(),
             Self::ConflictAhead { .. } => Reason::ConflictAhead.code(),
+            Self::Backoff { .. } => "backoff",
             Self::Paused => "paused",
             Self::Frozen { .. } => "frozen",
         }
@@ -430,6 +438,9 @@ impl Hold {
             Self::PushRejected { .. } => format!("{} (`pipeline run {file}`)", Reason::PushRejected.remedy()),
             Self::BaseRed { .. } => format!("{} (`pipeline run {file}`)", Reason::BaseRed.remedy()),
             Self::ConflictAhead { .. } => Reason::ConflictAhead.remedy().to_owned(),
+            Self::Backoff { .. } => format!(
+                "Mend the machine or the set-up; `pipeline stop`, then `pipeline run {file}`, tries again at once."
+            ),
             Self::Paused => format!("`pipeline resume` lifts the pause; then `pipeline run {file}`"),
             Self::Frozen { .. } => format!(
                 "`pipeline queue freeze --off` lifts the freeze, `pipeline queue top UNIT` lets one unit pass; then `pipeline run {file}`"
@@ -448,6 +459,13 @@ impl Hold {
                 format!("the repository does not let the target move; git says: {words}")
             }
             Self::BaseRed { check } => format!("the check `{check}` fails on the target itself"),
+            Self::Backoff { times, until } => {
+                let often = match times {
+                    0 | 1 => String::new(),
+                    times => format!(" {times} times in a row"),
+                };
+                format!("the checks could not be run{often}, and are tried again at {until:.0}")
+            }
             Self::Paused => "a person paused the run".to_owned(),
             Self::Frozen { below } => format!("a person froze the queue below priority {below}"),
             Self::ConflictAhead { units, paths } => {

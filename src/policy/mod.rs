@@ -11,26 +11,43 @@ use jiff::Timestamp;
 use crate::event::Usage;
 use crate::spec::{Agent, Price, Usd};
 
-/// Wait after the first failure, before jitter.
-pub const BACKOFF_BASE: Duration = Duration::from_secs(2);
-/// Longest wait, jitter included.
-pub const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// How long is waited before something is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// Wait after the first failure, before jitter.
+    base: Duration,
+    /// Longest wait, jitter included.
+    most: Duration,
+}
 
-/// How long to wait after the `attempt`-th failed attempt (from 1).
-///
-/// The wait doubles from [`BACKOFF_BASE`], is capped at [`BACKOFF_MAX`], and is then shortened by up to half,
-/// depending on `seed`, so that many units that fail together do not come back together. 0 is no wait.
-pub fn backoff(attempt: u32, seed: u64) -> Duration {
-    let Some(doublings) = attempt.checked_sub(1) else {
-        return Duration::ZERO;
-    };
-    let full = 2u32
-        .checked_pow(doublings)
-        .and_then(|factor| BACKOFF_BASE.checked_mul(factor))
-        .map_or(BACKOFF_MAX, |wait| wait.min(BACKOFF_MAX));
-    let half = full / 2;
-    let half_ms = u64::try_from(half.as_millis()).unwrap_or(u64::MAX);
-    half + Duration::from_millis(mix(seed ^ u64::from(attempt)) % (half_ms + 1))
+/// Of a unit's attempts.
+pub const OF_ATTEMPTS: Backoff = Backoff {
+    base: Duration::from_secs(2),
+    most: Duration::from_secs(60),
+};
+/// Of the queue's verifications that the machine could not carry out.
+pub const OF_VERIFICATIONS: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    most: Duration::from_secs(300),
+};
+
+impl Backoff {
+    /// How long to wait after that many failures in a row.
+    ///
+    /// The wait doubles from the base, is capped, and is then shortened by up to half, depending on `seed`, so that much
+    /// that fails together does not come back together. No failure is no wait.
+    pub fn after(self, failures: u32, seed: u64) -> Duration {
+        let Some(doublings) = failures.checked_sub(1) else {
+            return Duration::ZERO;
+        };
+        let full = 2u32
+            .checked_pow(doublings)
+            .and_then(|factor| self.base.checked_mul(factor))
+            .map_or(self.most, |wait| wait.min(self.most));
+        let half = full / 2;
+        let half_ms = u64::try_from(half.as_millis()).unwrap_or(u64::MAX);
+        half + Duration::from_millis(mix(seed ^ u64::from(failures)) % (half_ms + 1))
+    }
 }
 
 /// Spreads the bits of a seed (the finaliser of SplitMix64).

@@ -9,22 +9,24 @@ fn at(second: i64) -> Timestamp {
 
 #[test]
 fn no_failure_means_no_wait() {
-    assert_eq!(backoff(0, 5), Duration::ZERO);
+    assert_eq!(OF_ATTEMPTS.after(0, 5), Duration::ZERO);
 }
 
 proptest! {
     #[test]
-    fn a_wait_lies_between_half_and_the_whole_of_its_step(attempt in 1u32..200, seed: u64) {
-        let full = BACKOFF_BASE.saturating_mul(2u32.saturating_pow(attempt - 1)).min(BACKOFF_MAX);
-        let wait = backoff(attempt, seed);
-        prop_assert!(wait >= full / 2 && wait <= full);
-        prop_assert_eq!(wait, backoff(attempt, seed));
+    fn a_wait_lies_between_half_and_the_whole_of_its_step(failures in 1u32..200, seed: u64) {
+        for backoff in [OF_ATTEMPTS, OF_VERIFICATIONS] {
+            let full = backoff.base.saturating_mul(2u32.saturating_pow(failures - 1)).min(backoff.most);
+            let wait = backoff.after(failures, seed);
+            prop_assert!(wait >= full / 2 && wait <= full);
+            prop_assert_eq!(wait, backoff.after(failures, seed));
+        }
     }
 }
 
 #[test]
 fn seeds_spread_the_waits() {
-    let waits: std::collections::BTreeSet<_> = (0..50).map(|seed| backoff(5, seed)).collect();
+    let waits: std::collections::BTreeSet<_> = (0..50).map(|seed| OF_ATTEMPTS.after(5, seed)).collect();
     assert!(waits.len() > 40);
 }
 

@@ -46,7 +46,11 @@ impl State {
                 purpose,
                 fence,
             } => self.verify_started(commit, *purpose, *fence),
-            QueueEvent::VerifyEnded { fence, evidence, .. } => self.verify_ended(*fence, evidence),
+            QueueEvent::VerifyEnded {
+                fence,
+                evidence,
+                reused,
+            } => self.verify_ended(*fence, evidence, *reused),
             QueueEvent::LandIntended {
                 commit,
                 from,

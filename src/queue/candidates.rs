@@ -139,12 +139,15 @@ impl State {
         }
     }
 
-    pub(super) fn verify_ended(&mut self, fence: u64, evidence: &Evidence) -> Applied {
+    pub(super) fn verify_ended(&mut self, fence: u64, evidence: &Evidence, reused: bool) -> Applied {
         // An outcome of a run that is no longer known is recorded and ignored.
         let Some(run) = self.runs.get(&fence).cloned() else {
             return Ok(());
         };
-        let verdict = Verdict::of(evidence);
+        let verdict = match run.purpose {
+            VerifyPurpose::Candidate => Verdict::of(evidence),
+            VerifyPurpose::Base => Verdict::of_base(evidence),
+        };
         let trial = Trial {
             evidence: evidence.clone(),
             verdict,
@@ -167,18 +170,6 @@ impl State {
                 }
             }
             VerifyPurpose::Base => {
-                // A target on which a check was not run is not shown to pass it.
-                let trial = match verdict {
-                    Verdict::Empty | Verdict::Skipped => Trial {
-                        verdict: Verdict::Infrastructure,
-                        ..trial
-                    },
-                    Verdict::Passed
-                    | Verdict::Failed
-                    | Verdict::TimedOut
-                    | Verdict::Infrastructure
-                    | Verdict::Interrupted => trial,
-                };
                 if let Some(base) = self.base.as_mut().filter(|base| base.commit == run.commit)
                     && verdict != Verdict::Interrupted
                 {
@@ -188,6 +179,9 @@ impl State {
                     self.base_passes(&run.commit);
                 }
             }
+        }
+        if !reused {
+            self.machine.ran(fence, verdict);
         }
         self.runs.remove(&fence);
         self.ended.insert(fence);

@@ -4,6 +4,8 @@ use crate::event::{Evidence, QueueEvent, Reason, VerifyPurpose};
 use crate::id::{Oid, UnitId};
 use crate::spec::Strategy;
 
+use jiff::Timestamp;
+
 use super::batch::Next;
 use super::proof::VerifiedCandidate;
 use super::state::{Built, State};
@@ -25,6 +27,8 @@ pub enum Tip {
 
 /// What the engine sees at the moment of a decision.
 pub struct Facts<'a> {
+    /// Now.
+    pub now: Timestamp,
     /// Where the target is.
     pub tip: Tip,
     /// Whether the tip is [`State::expected_tip`] or descends from it; true while that is `None`.
@@ -81,6 +85,8 @@ pub enum Effect {
     /// Land it: record `LandIntended`, move the target by compare-and-swap from [`VerifiedCandidate::from`], then record
     /// `Landed` or `LandRefused`.
     Land(VerifiedCandidate),
+    /// A run that is due is not begun before this moment: the machine could not carry out the one before.
+    Wake(Timestamp),
 }
 
 /// A unit to be put onto a base.
@@ -263,6 +269,9 @@ impl State {
         if turn.slots == 0 {
             return Vec::new();
         }
+        if let Some(due) = self.machine.due(facts.now) {
+            return vec![Effect::Wake(due)];
+        }
         vec![Effect::Verify {
             commit: candidate.commit.clone(),
             tree: candidate.tree.clone(),
@@ -281,6 +290,9 @@ impl State {
         }
         if turn.slots == 0 {
             return Vec::new();
+        }
+        if let Some(due) = self.machine.due(facts.now) {
+            return vec![Effect::Wake(due)];
         }
         vec![Effect::Verify {
             commit: turn.tip.clone(),
@@ -325,9 +337,10 @@ fn reuse(commit: &Oid, purpose: VerifyPurpose, evidence: Evidence) -> Vec<Effect
     }]
 }
 
+/// A run of the checks, or the wait for one.
 fn is_run(effect: &Effect) -> bool {
     match effect {
-        Effect::Verify { .. } => true,
+        Effect::Verify { .. } | Effect::Wake(_) => true,
         Effect::Record(_) | Effect::Integrate { .. } | Effect::Reuse { .. } | Effect::Land(_) => false,
     }
 }

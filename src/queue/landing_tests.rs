@@ -173,6 +173,7 @@ fn a_stop_ends_only_when_the_target_is_restored_and_the_engine_asks() {
     assert!(world.state.safety_stop().is_some());
     let tip = world.tip();
     let facts = |continues| super::Facts {
+        now: jiff::Timestamp::UNIX_EPOCH,
         tip: super::Tip::At {
             commit: tip.clone(),
             tree: tip.clone(),
@@ -198,6 +199,7 @@ fn a_stop_before_the_target_was_ever_found_ends_when_it_is_there() {
     world.settle();
     assert!(world.state.safety_stop().is_some() && world.state.expected_tip().is_none());
     let facts = |tip| super::Facts {
+        now: jiff::Timestamp::UNIX_EPOCH,
         tip,
         tip_continues: true,
         slots_free: 0,

@@ -1,8 +1,8 @@
 //! The merge queue of one target branch, as a pure machine.
 //!
 //! Events go in through [`State::apply`], decisions come out of [`State::decide`]; the state is the fold of the
-//! events and nothing else, but for one piece of news ([`State::person_takes_over`]), which is itself an event of the
-//! run. No clock, no randomness, no I/O: the same events give the same landing order.
+//! events and nothing else, but for two pieces of news ([`State::person_takes_over`], [`State::keep_time`]), which come
+//! of the run's records too. No clock, no randomness, no I/O: the same events give the same landing order.
 //!
 //! # Where it decides
 //!
@@ -15,6 +15,7 @@
 //! | what if it cannot be put there | `obstacle.rs`: on the target it ends the entry, on units ahead it waits |
 //! | what is to be done now | [`State::decide`] in `decide.rs`, a list of rules from top to bottom |
 //! | what people may say | `people.rs`: pause, freeze, let a unit go first |
+//! | when is it tried again | `backoff.rs`: the longer, the more often the machine could not run the checks |
 //! | whose failure is it | `blame.rs`: asked of a candidate on the target itself |
 //! | what a check run says | `verdict.rs`: the first check that did not pass |
 //! | is it what was reviewed | git, when it is built and again before it lands; one that is not ends as an obstacle (`obstacle.rs`) |
@@ -27,7 +28,7 @@
 //! Queued → Integrated → Verifying → Verified → Landing → landed
 //!    ↑              ↕         base moved, or one ahead in doubt: the candidate no longer counts, free of charge
 //!    ↑           Suspect      it failed, and contains units that have not landed
-//! Held(target_dirty | base_red | conflict_ahead | paused | frozen)
+//! Held(target_dirty | base_red | conflict_ahead | backoff | paused | frozen)
 //! left: already landed · evicted · cancelled · sent back to a fix stage
 //! ```
 //!
@@ -80,6 +81,7 @@
 //! a base, a commit, a tree, and the evidence about that tree. Nothing in `proof.rs` knows of a window.
 
 mod apply;
+mod backoff;
 mod batch;
 mod blame;
 mod candidates;

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::{Effect, Facts, IntegrateUnit, Recovery, Settings, State, Tip, recover_landing};
 use crate::event::{
     Candidate, CandidateUnit, CheckOutcome, CheckResult, Conflict, Evidence, Head, LandRefusal, Obstacle,
@@ -190,6 +192,7 @@ impl World {
             (None, _) | (_, None) => true,
         };
         self.state.decide(&Facts {
+            now: Timestamp::UNIX_EPOCH,
             tip,
             tip_continues: continues,
             slots_free: self.slots_free(),
@@ -254,6 +257,7 @@ impl World {
                     reused: true,
                 });
             }
+            Effect::Wake(_) => unreachable!("this world tells the queue no times, so that it never waits"),
             Effect::Land(verified) => {
                 self.record(QueueEvent::LandIntended {
                     commit: verified.to().clone(),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::event::{Candidate, Head, Hold, Obstacle, Reason, VerifyPurpose};
 use crate::id::{Oid, UnitId};
 
+use super::backoff::Machine;
 use super::batch::{Batch, Part};
 use super::order::Rank;
 use super::proof::{PendingLanding, VerifiedCandidate};
@@ -42,6 +43,7 @@ pub struct State {
     /// What the last conclusive run on a target's tip said.
     pub(super) base: Option<BaseKnown>,
     pub(super) base_red: Option<(Oid, String)>,
+    pub(super) machine: Machine,
     pub(super) pending: Option<PendingLanding>,
     pub(super) landed: Vec<LandedRecord>,
     pub(super) unfollowed: Option<Unfollowed>,
@@ -265,6 +267,7 @@ impl State {
             ended: BTreeSet::new(),
             base: None,
             base_red: None,
+            machine: Machine::default(),
             pending: None,
             landed: Vec::new(),
             unfollowed: None,
@@ -383,7 +386,7 @@ impl State {
         match self.proof(built) {
             Some(_) => Status::Verified,
             None if built.is_in_doubt() && !on_target => Status::Suspect,
-            None => Status::Integrated,
+            None => (self.machine.hold()).map_or(Status::Integrated, Status::Held),
         }
     }
 

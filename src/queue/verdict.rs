@@ -37,6 +37,18 @@ impl Verdict {
         }
     }
 
+    /// The same of a run on the target. One on which a check was not run is not shown to pass it.
+    pub(super) fn of_base(evidence: &Evidence) -> Self {
+        match Self::of(evidence) {
+            Self::Empty | Self::Skipped => Self::Infrastructure,
+            verdict @ (Self::Passed
+            | Self::Failed
+            | Self::TimedOut
+            | Self::Infrastructure
+            | Self::Interrupted) => verdict,
+        }
+    }
+
     /// Whether it speaks against the commit.
     pub(super) fn is_failure(self) -> bool {
         match self {

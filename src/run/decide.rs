@@ -39,7 +39,7 @@ impl State {
         if !asked.records.is_empty() {
             return asked.records.into_iter().map(Effect::Record).collect();
         }
-        let of_queue = self.ask_queue(facts);
+        let of_queue = self.ask_queue(facts, &mut asked);
         if of_queue.iter().any(is_immediate) {
             return of_queue.into_iter().filter(is_immediate).collect();
         }
@@ -207,10 +207,11 @@ impl State {
         (Reverse(left), Reverse(priority), place)
     }
 
-    fn ask_queue(&self, facts: &Facts) -> Vec<Effect> {
+    fn ask_queue(&self, facts: &Facts, asked: &mut Asked) -> Vec<Effect> {
         let evidence = |tree: &Oid, units: &[UnitId]| self.evidence_for(facts, tree, units).cloned();
         let known_green = |check: &str| self.gate.contains(check) && self.evidence.was_green_on_target(check);
         let queue_facts = queue::Facts {
+            now: facts.now,
             tip: facts.tip.clone(),
             tip_continues: facts.tip_continues,
             slots_free: self.slots_free(),
@@ -221,31 +222,35 @@ impl State {
         self.queue
             .decide(&queue_facts)
             .into_iter()
-            .map(|effect| match effect {
-                queue::Effect::Record(event) => Effect::Record(Event::Queue(event)),
-                queue::Effect::Integrate { base, units, .. } => Effect::Integrate { base, units },
+            .filter_map(|effect| match effect {
+                queue::Effect::Record(event) => Some(Effect::Record(Event::Queue(event))),
+                queue::Effect::Integrate { base, units, .. } => Some(Effect::Integrate { base, units }),
                 queue::Effect::Verify {
                     commit,
                     tree,
                     units,
                     purpose,
                     ..
-                } => Effect::Verify(Verification {
+                } => Some(Effect::Verify(Verification {
                     commit,
                     tree,
                     units,
                     purpose,
-                }),
+                })),
                 queue::Effect::Reuse {
                     commit,
                     purpose,
                     evidence,
-                } => Effect::Reuse {
+                } => Some(Effect::Reuse {
                     commit,
                     purpose,
                     evidence,
-                },
-                queue::Effect::Land(verified) => Effect::Land(verified),
+                }),
+                queue::Effect::Land(verified) => Some(Effect::Land(verified)),
+                queue::Effect::Wake(at) => {
+                    asked.wake_at(at);
+                    None
+                }
             })
             .collect()
     }

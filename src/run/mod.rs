@@ -239,6 +239,7 @@ impl State {
             Event::Unit(UnitScoped { unit, what }) => self.apply_unit(unit, what, record),
             Event::Queue(event) => self.apply_queue(event, record),
         }?;
+        self.queue.keep_time(record);
         self.quiet.after(record, &self.queue);
         self.forget_collisions();
         Ok(())

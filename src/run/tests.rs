@@ -1,5 +1,6 @@
 //! A small driver that plays the engine and git: a tree is the set of works it holds.
 
+mod backoff;
 mod branches;
 mod limits;
 mod order;

@@ -114,7 +114,7 @@ impl State {
         let tries = self.tries.entry(job.clone()).or_default();
         tries.charged.push(cause);
         let charged = u32::try_from(tries.charged.len()).unwrap_or(u32::MAX);
-        tries.not_before = at.checked_add(policy::backoff(charged, seed)).ok();
+        tries.not_before = at.checked_add(policy::OF_ATTEMPTS.after(charged, seed)).ok();
         tries.backs_off_since = Some(at);
         if let Some(text) = told {
             tries.failures.push(text);

@@ -149,6 +149,7 @@ fn left_ms(entry: &EntryView, history: &History, now: Timestamp) -> Option<u64> 
             | Hold::PushRejected { .. }
             | Hold::BaseRed { .. }
             | Hold::ConflictAhead { .. }
+            | Hold::Backoff { .. }
             | Hold::Paused
             | Hold::Frozen { .. },
         ) => None,

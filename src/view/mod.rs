@@ -194,6 +194,7 @@ impl View {
     }
 
     fn apply_run(&mut self, record: &Record, event: &RunEvent) {
+        self.queue.keep_time(record);
         match event {
             RunEvent::RunStarted {
                 run,

@@ -18,6 +18,7 @@ impl View {
         if self.queue.apply(event).is_err() {
             return;
         }
+        self.queue.keep_time(record);
         self.news_of_queue(record, event, &verified);
         if let Some(tip) = self.queue.expected_tip() {
             self.run.head = Some(tip.clone());
@@ -40,7 +41,8 @@ impl View {
             Some(Hold::BaseRed { check }.sentence())
         };
         let stopped = self.queue.safety_stop().map(|(_, sentence)| sentence.to_owned());
-        stopped.or_else(red)
+        let backs_off = || self.queue.backs_off().map(|hold| hold.sentence());
+        stopped.or_else(red).or_else(backs_off)
     }
 
     /// What an event of the queue says about units; `verified` are those that a run of the checks was about.

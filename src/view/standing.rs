@@ -208,6 +208,7 @@ impl View {
                 vec![Waited::Person]
             }
             Hold::BaseRed { .. } => vec![Waited::Base, Waited::Person],
+            Hold::Backoff { .. } => vec![Waited::Checks],
             Hold::ConflictAhead { units, .. } => units.iter().cloned().map(Waited::Unit).collect(),
         };
         let remedy = hold.remedy(&self.run.file).replace("UNIT", unit.as_str());

@@ -1,7 +1,7 @@
 //! What people are shown of the queue.
 
 use super::{last_line, unicode};
-use crate::event::{CheckOutcome, QueueEvent, RunEvent, StopCause};
+use crate::event::{CheckOutcome, QueueEvent, Reason, RunEvent, StopCause, VerifyPurpose};
 use crate::report::LineStyle;
 use crate::report::queue::{Forecast, table};
 use crate::view::tests::{Script, evidence, moment, oid, pipeline};
@@ -61,6 +61,36 @@ fn the_queue_is_a_table_of_states_reasons_and_times() {
         frozen.contains("`pipeline queue freeze --off` lifts the freeze."),
         "{frozen}"
     );
+}
+
+#[test]
+fn a_machine_that_cannot_run_the_checks_is_told_with_the_moment_of_the_next_try() {
+    let mut script = in_line();
+    for (fence, ..) in script.view.queue().in_flight() {
+        script.queue(QueueEvent::VerifyEnded {
+            fence,
+            evidence: evidence(CheckOutcome::Infrastructure),
+            reused: false,
+        });
+    }
+    let told = queue_table(&script);
+    let sentence = "the checks could not be run 2 times in a row, and are tried again at 2026-11-18T11:0";
+    assert!(told.contains(&format!("\nThe queue waits: {sentence}")), "{told}");
+    assert!(
+        told.contains("1  lexer  held (backoff)  1m30s    the checks could not be run"),
+        "{told}"
+    );
+    script.queue(QueueEvent::EntryCharged {
+        unit: "lexer".parse().unwrap(),
+        charge: 10,
+        reason: Reason::InfraExhausted,
+    });
+    script.queue(QueueEvent::VerifyStarted {
+        commit: oid('a'),
+        purpose: VerifyPurpose::Candidate,
+        fence: 8,
+    });
+    assert_eq!(script.view.queue().entries()[0].status.as_str(), "verifying");
 }
 
 #[test]

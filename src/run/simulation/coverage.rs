@@ -250,6 +250,7 @@ fn queue_word(event: &QueueEvent) -> String {
             Hold::PushRejected { .. } => "entry_held push_rejected",
             Hold::BaseRed { .. } => "entry_held base_red",
             Hold::ConflictAhead { .. } => "entry_held conflict_ahead",
+            Hold::Backoff { .. } => "entry_held backoff",
             Hold::Paused => "entry_held paused",
             Hold::Frozen { .. } => "entry_held frozen",
         },

@@ -54,6 +54,10 @@ pub(super) struct Laws {
     branches: BTreeMap<UnitId, Oid>,
     /// Since when nothing has landed, been begun to wait for, or been told of.
     quiet: Timestamp,
+    /// When the latest of the runs in a row ended that the machine could not carry out, and how many these are.
+    machine: Option<(Timestamp, u32)>,
+    /// Verifications that began although the wait after these was not over; those that reuse evidence run nothing.
+    hasty: BTreeSet<u64>,
 }
 
 impl Laws {
@@ -79,6 +83,8 @@ impl Laws {
             raised: BTreeMap::new(),
             branches: BTreeMap::new(),
             quiet: Timestamp::MIN,
+            machine: None,
+            hasty: BTreeSet::new(),
         }
     }
 
@@ -169,6 +175,7 @@ impl Laws {
         assert!(state.running() <= self.slots, "no more runs than there are slots");
         self.keep_watch(record, setting);
         self.reuse_young(record, setting);
+        self.wait_for_the_machine(record);
         match &record.event {
             Event::Run(RunEvent::PreflightEnded { evidence, .. }) => self.keep_green(evidence),
             Event::Unit(scoped) => {
@@ -200,6 +207,46 @@ impl Laws {
             let age = Duration::try_from(record.at.duration_since(passed)).unwrap_or_default();
             assert!(age <= setting.pipeline.queue.max_age, "evidence of {age:?} ago");
         }
+    }
+
+    /// Nothing is verified right after the machine could not carry it out, unless a new engine tries.
+    fn wait_for_the_machine(&mut self, record: &Record) {
+        match &record.event {
+            Event::Run(RunEvent::EngineStarted { .. }) => self.machine = None,
+            Event::Queue(QueueEvent::VerifyStarted { fence, .. }) => {
+                let is_hasty = self.machine.is_some_and(|(since, failures)| {
+                    let least = Duration::from_millis(500 << (failures - 1).min(8));
+                    // A clock that was set back makes nobody wait.
+                    Duration::try_from(record.at.duration_since(since)).is_ok_and(|waited| waited < least)
+                });
+                if is_hasty {
+                    self.hasty.insert(*fence);
+                }
+            }
+            Event::Queue(QueueEvent::VerifyEnded {
+                fence,
+                evidence,
+                reused: false,
+            }) => {
+                let outcome = evidence.first_failure().map(|row| row.outcome);
+                let was_hasty = self.hasty.remove(fence) && outcome != Some(CheckOutcome::Interrupted);
+                assert!(!was_hasty, "the checks are tried again too soon");
+                let of_base = |(_, purpose): &(Oid, VerifyPurpose)| *purpose == VerifyPurpose::Base;
+                match outcome {
+                    Some(CheckOutcome::Interrupted) => {}
+                    Some(CheckOutcome::Skipped) if self.runs.get(fence).is_some_and(of_base) => {
+                        self.machine_failed(record.at);
+                    }
+                    Some(CheckOutcome::Infrastructure) => self.machine_failed(record.at),
+                    Some(_) | None => self.machine = None,
+                }
+            }
+            Event::Queue(_) | Event::Run(_) | Event::Unit(_) => {}
+        }
+    }
+
+    fn machine_failed(&mut self, at: Timestamp) {
+        self.machine = Some((at, self.machine.map_or(1, |(_, failures)| failures + 1)));
     }
 
     /// An alarm is raised only where units wait, nobody has paused the run, and nothing has landed for so long.

@@ -40,6 +40,7 @@ impl Driver {
         }
         let facts = self.facts();
         let queue_facts = queue::Facts {
+            now: facts.now,
             tip: facts.tip,
             tip_continues: facts.tip_continues,
             slots_free: 0,

@@ -289,18 +289,22 @@ fn the_check_list_is_that_of_the_start_and_not_of_the_units_tree() {
 }
 
 #[test]
-fn a_machine_that_never_can_set_up_is_given_up_on_at_two_hundred() {
-    let only_once = "! [ -e a.txt ] || mkdir STAGE/own 2> /dev/null";
-    let setup = format!("workspace: {{setup: [{{run: '{only_once}', for: [check]}}]}}");
+fn a_machine_that_cannot_set_up_is_waited_for_and_what_it_holds_up_lands_when_it_is_mended() {
+    let broken = "! [ -e a.txt ] || [ -e STAGE/mended ] || mkdir STAGE/own 2> /dev/null";
+    let setup = format!("workspace: {{setup: [{{run: '{broken}', for: [check]}}]}}");
     let scene = given("window: 1, verify: [{name: late, run: 'true'}]")
         .units("a")
         .also(&setup)
-        .run(5);
-    scene
-        .landed("")
-        .evicted('a', "infra_exhausted")
-        .charged("a 200")
-        .events("entry_charged", 20);
+        .start();
+    scene.until_times("entry_charged", 2).until_stands('a', "held");
+    scene.line("a held (backoff)").charged("a 20");
+    let why = scene.why('a')["standing"]["sentence"].to_string();
+    assert!(
+        why.contains("the checks could not be run 2 times in a row"),
+        "{why}"
+    );
+    scene.file("mended").ends(0);
+    scene.landed("a").events("verify_started", 3);
 }
 
 #[test]
