@@ -15,7 +15,7 @@ use crate::spec::Breadth;
 
 use super::IntegrateUnit;
 use super::state::{Built, Entry, State};
-use super::verdict::Trial;
+use super::verdict::{Trial, Verdict};
 
 /// The most units in a candidate of `batch: auto`.
 pub(super) const UNITS_MAX: u32 = 16;
@@ -153,7 +153,14 @@ impl State {
             built.candidate.commit == candidate.commit && built.candidate.units.ends_with(&candidate.units)
         };
         match self.split.iter().find(is_rest) {
-            Some(built) if candidate.units.len() > 1 => built.trials.clone(),
+            // That the machine could not carry it out says nothing.
+            Some(built) if candidate.units.len() > 1 => {
+                let told = built
+                    .trials
+                    .iter()
+                    .filter(|trial| trial.verdict != Verdict::Infrastructure);
+                told.cloned().collect()
+            }
             Some(_) | None => Vec::new(),
         }
     }

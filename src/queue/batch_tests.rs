@@ -7,7 +7,7 @@ use crate::event::{CheckOutcome, EntryEnd, QueueEvent, VerifyPurpose};
 use crate::spec::Breadth;
 
 use Breadth::{Auto, Fixed};
-use CheckOutcome::{Failed, Infrastructure, Passed, TimedOut};
+use CheckOutcome::{Failed, Infrastructure, Interrupted, Passed, TimedOut};
 
 const FOUR: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -230,17 +230,55 @@ fn a_batch_without_a_gate_is_split_and_each_unit_is_told() {
 }
 
 #[test]
-fn the_machines_failure_under_a_batch_is_put_down_to_the_one_whose_turn_it_is_and_is_bounded() {
+fn what_cannot_be_set_up_together_is_split_for_free_and_what_can_be_alone_lands() {
+    let mut world = together(&FOUR);
+    let sizes = |world: &World| world.open[0].2.len();
+    for _ in 0..3 {
+        assert_eq!(sizes(&world), 4, "three in a row split it, and not fewer");
+        world.end_test(Infrastructure);
+    }
+    assert!(was_split(&world));
+    assert_eq!(sizes(&world), 2);
+    world.finish_with(|words| match words.contains("a#1") && words.contains("d#1") {
+        true => Infrastructure,
+        false => Passed,
+    });
+    assert_eq!(
+        (world.landed(), world.left("d")),
+        (vec!["a", "b", "c"], vec!["evicted infra_exhausted".into()])
+    );
+    let mut charges = world.charges().into_iter();
+    assert!(charges.all(|(unit, charge, _)| (unit.as_str(), charge) == ("d", 10)));
+}
+
+#[test]
+fn a_batch_that_can_be_set_up_at_the_third_try_is_not_split() {
+    let mut world = together(&FOUR);
+    world.end_test(Infrastructure);
+    world.end_test(Infrastructure);
+    world.end_test(Interrupted);
+    world.end_test(Passed);
+    assert!(!was_split(&world) && world.charges().is_empty());
+    assert_eq!(landings(&world), [FOUR]);
+}
+
+#[test]
+fn a_target_that_cannot_be_checked_under_a_batch_charges_nobody_before_the_batch_is_taken_apart() {
+    let mut world = together(&["a", "b"]);
+    world.end_test(Failed);
+    world.end_test(Failed);
+    world.end_base(Infrastructure);
+    assert!(was_split(&world) && world.charges().is_empty());
+}
+
+#[test]
+fn a_machine_that_is_broken_for_good_charges_each_unit_for_itself_and_is_bounded() {
     let mut world = together(&["a", "b"]);
     world.finish_with(|_| Infrastructure);
     assert!(world.state.is_idle());
-    assert_eq!(
-        (world.left("a"), world.left("b")),
-        (
-            vec!["evicted infra_exhausted".into()],
-            vec!["evicted infra_exhausted".into()]
-        )
-    );
+    for unit in ["a", "b"] {
+        assert_eq!(world.left(unit), ["evicted infra_exhausted"]);
+    }
     assert_eq!(world.charges().len(), 40);
 }
 

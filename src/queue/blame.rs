@@ -1,8 +1,8 @@
 //! Whose failure it is.
 //!
 //! Asked only of a candidate that stands on the target itself. A charge needs that the same candidate failed twice, and
-//! that its base was shown not to fail a check that used to pass there. A batch is never charged: it is split, until
-//! the failure is one unit's own.
+//! that its base was shown not to fail a check that used to pass there. A batch is never charged, nor is anybody for what the
+//! machine could not do with several: it is split, until the failure is one unit's own.
 
 use crate::event::{EntryEnd, QueueEvent, Reason};
 use crate::id::UnitId;
@@ -11,6 +11,9 @@ use super::decide::{Effect, Facts, Turn, record};
 use super::state::{Built, State};
 use super::verdict::{Standing, Trial, Verdict};
 use super::{CHARGE_FAILURE, CHARGE_INFRASTRUCTURE};
+
+/// Runs in a row that the machine could not carry out for a batch, until it is split.
+pub(super) const UNABLE_MAX: usize = 3;
 
 impl State {
     /// The candidate on the target has not passed: what follows.
@@ -28,7 +31,13 @@ impl State {
             _ if self.is_exhausted(turn, built) => self.exhausted(unit),
             // `proof` has said no to a pass: it is about another tree, and `apply` lets none of that in.
             Standing::Proven(_) | Standing::Open { .. } => Vec::new(),
-            Standing::InfrastructureUncharged => record(infrastructure_charge(unit)),
+            Standing::InfrastructureUncharged { times, .. } if is_batch && times >= UNABLE_MAX => {
+                split(built)
+            }
+            Standing::InfrastructureUncharged { fresh, .. } if is_batch => {
+                self.verify_candidate(facts, turn, built, fresh)
+            }
+            Standing::InfrastructureUncharged { .. } => record(infrastructure_charge(unit)),
             Standing::NoGate(_) if is_batch => split(built),
             Standing::NoGate(trial) => record(no_gate(unit, trial)),
             Standing::FailedTwice(trial) => self.blame(facts, turn, built, trial),
@@ -58,6 +67,7 @@ impl State {
             Verdict::Infrastructure if base_trial.charged => {
                 self.verify_base(facts, turn, known.map_or(0, |base| base.runs))
             }
+            Verdict::Infrastructure if built.candidate.units.len() > 1 => split(built),
             Verdict::Infrastructure => record(infrastructure_charge(first_of(built))),
             Verdict::Failed | Verdict::TimedOut => match base_trial.evidence.first_failure() {
                 Some(failure) if (facts.known_green)(&failure.name) => record(QueueEvent::BaseRed {
@@ -144,7 +154,7 @@ impl State {
     }
 }
 
-/// The unit whose turn it is: the machine's faults under a batch are put down to it.
+/// The unit whose turn it is.
 fn first_of(built: &Built) -> &UnitId {
     &built
         .candidate

@@ -361,13 +361,15 @@ impl State {
         if built.candidate.units.len() < 2 {
             return refuse("one unit cannot be split");
         }
-        if !built.is_in_doubt() {
+        if !built.is_in_doubt() && !built.is_unable() {
             return refuse("the batch has not failed");
         }
         self.step += 1;
         self.split(place);
         self.window.failed();
         self.batch.failed();
+        // One that the machine could not set up was not in doubt, so that others may stand on it.
+        self.drop_void();
         Ok(())
     }
 }

@@ -250,7 +250,13 @@ impl State {
         refused.collect()
     }
 
-    fn verify_candidate(&self, facts: &Facts<'_>, turn: Turn<'_>, built: &Built, fresh: bool) -> Vec<Effect> {
+    pub(super) fn verify_candidate(
+        &self,
+        facts: &Facts<'_>,
+        turn: Turn<'_>,
+        built: &Built,
+        fresh: bool,
+    ) -> Vec<Effect> {
         let candidate = &built.candidate;
         let units: Vec<UnitId> = candidate.units.iter().map(|member| member.unit.clone()).collect();
         if self.is_halted(facts) {

@@ -32,6 +32,8 @@ struct Work {
     conflicts: Vec<(usize, usize)>,
     /// Pairs that fit, and fail the checks together.
     quarrels: Vec<(usize, usize)>,
+    /// Pairs that fit, and cannot be set up together.
+    clashes: Vec<(usize, usize)>,
 }
 
 impl Work {
@@ -41,7 +43,7 @@ impl Work {
         order.sort_by_key(|number| (-self.units[*number].1, *number));
         let mut landed = BTreeSet::new();
         for number in order {
-            let pairs = self.conflicts.iter().chain(&self.quarrels);
+            let pairs = self.conflicts.iter().chain(&self.quarrels).chain(&self.clashes);
             let mut others = pairs.filter_map(|(one, two)| match number {
                 number if number == *one => Some(two),
                 number if number == *two => Some(one),
@@ -61,6 +63,9 @@ impl Work {
             Nature::Bad => holds(number),
             Nature::Mends => words.contains(&format!("u{number}#1")),
         };
+        if self.clashes.iter().any(|(one, two)| holds(*one) && holds(*two)) {
+            return CheckOutcome::Infrastructure;
+        }
         let at_odds = self.quarrels.iter().any(|(one, two)| holds(*one) && holds(*two));
         if at_odds || self.units.iter().enumerate().any(bad) {
             CheckOutcome::Failed
@@ -118,19 +123,22 @@ fn work() -> impl Strategy<Value = Work> {
     let nature = prop_oneof![4 => Just(Nature::Good), 1 => Just(Nature::Bad), 1 => Just(Nature::Mends)];
     let pair = (0..UNITS, 1..UNITS).prop_map(|(one, by)| (one, (one + by) % UNITS));
     let pairs = move || vec(pair.clone(), 0..3);
-    (vec((nature, -1_i64..2), UNITS), pairs(), pairs()).prop_map(|(units, conflicts, quarrels)| {
-        // A unit in a pair has one generation that counts, so that the order of the two is the line's.
-        let mends = |number: usize| units[number].0 == Nature::Mends;
-        let apart = |pairs: Vec<(usize, usize)>| -> Vec<_> {
-            let told = |(one, two): &(usize, usize)| !mends(*one) && !mends(*two);
-            pairs.into_iter().filter(told).collect()
-        };
-        Work {
-            conflicts: apart(conflicts),
-            quarrels: apart(quarrels),
-            units,
-        }
-    })
+    (vec((nature, -1_i64..2), UNITS), pairs(), pairs(), pairs()).prop_map(
+        |(units, conflicts, quarrels, clashes)| {
+            // A unit in a pair has one generation that counts, so that the order of the two is the line's.
+            let mends = |number: usize| units[number].0 == Nature::Mends;
+            let apart = |pairs: Vec<(usize, usize)>| -> Vec<_> {
+                let told = |(one, two): &(usize, usize)| !mends(*one) && !mends(*two);
+                pairs.into_iter().filter(told).collect()
+            };
+            Work {
+                conflicts: apart(conflicts),
+                quarrels: apart(quarrels),
+                clashes: apart(clashes),
+                units,
+            }
+        },
+    )
 }
 
 fn breadth() -> impl Strategy<Value = Breadth> {

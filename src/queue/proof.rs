@@ -24,7 +24,7 @@ impl VerifiedCandidate {
             Standing::Proven(_)
             | Standing::Open { .. }
             | Standing::FailedTwice(_)
-            | Standing::InfrastructureUncharged
+            | Standing::InfrastructureUncharged { .. }
             | Standing::NoGate(_) => return None,
         };
         Some(Self {

@@ -81,27 +81,37 @@ pub(super) enum Standing<'a> {
     Proven(&'a Evidence),
     /// It failed twice; this is the later one.
     FailedTwice(&'a Trial),
-    /// The machine failed, and that is not charged yet.
-    InfrastructureUncharged,
+    /// The machine failed, and that is not charged.
+    InfrastructureUncharged {
+        /// How often in a row.
+        times: usize,
+        /// As in [`Self::Open`].
+        fresh: bool,
+    },
     /// It can never be proved.
     NoGate(&'a Trial),
 }
 
 /// Reads the trials of one candidate, oldest first.
 pub(super) fn standing(trials: &[Trial]) -> Standing<'_> {
+    let mut failures = trials.iter().filter(|trial| trial.verdict.is_failure());
+    let (first, last) = (failures.next(), failures.next_back());
+    let fresh = first.is_none();
     if let Some(trial) = trials.last() {
         match trial.verdict {
             Verdict::Passed => return Standing::Proven(&trial.evidence),
             Verdict::Empty | Verdict::Skipped => return Standing::NoGate(trial),
-            Verdict::Infrastructure if !trial.charged => return Standing::InfrastructureUncharged,
+            Verdict::Infrastructure if !trial.charged => {
+                let at_last = trials.iter().rev();
+                let times = at_last.take_while(|trial| trial.verdict == Verdict::Infrastructure);
+                let times = times.count();
+                return Standing::InfrastructureUncharged { times, fresh };
+            }
             Verdict::Failed | Verdict::TimedOut | Verdict::Infrastructure | Verdict::Interrupted => {}
         }
     }
-    let mut failures = trials.iter().filter(|trial| trial.verdict.is_failure());
-    match (failures.next(), failures.next_back()) {
-        (Some(_), Some(last)) => Standing::FailedTwice(last),
-        (first, _) => Standing::Open {
-            fresh: first.is_none(),
-        },
+    match last {
+        Some(last) => Standing::FailedTwice(last),
+        None => Standing::Open { fresh },
     }
 }

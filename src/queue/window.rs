@@ -13,6 +13,7 @@
 use crate::id::{Oid, UnitId};
 use crate::spec::Breadth;
 
+use super::blame::UNABLE_MAX;
 use super::state::{Built, State};
 use super::verdict::{Standing, Verdict, standing};
 
@@ -67,6 +68,12 @@ impl Built {
         };
         let is_proven = matches!(standing(&self.trials), Standing::Proven(_));
         !is_proven && self.trials.iter().any(|trial| fails(trial.verdict))
+    }
+
+    /// The machine could not carry out its verification time and again, and nobody is charged for that.
+    pub(super) fn is_unable(&self) -> bool {
+        let standing = standing(&self.trials);
+        matches!(standing, Standing::InfrastructureUncharged { times, .. } if times >= UNABLE_MAX)
     }
 
     /// Whether nothing counts behind it: it is a batch, and will be taken apart if it does not pass.

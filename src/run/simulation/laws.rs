@@ -321,6 +321,8 @@ impl Laws {
                     case.blamed += 1;
                     self.blamed(unit, git, setting);
                 }
+                let members = &self.built[&self.newest[unit]].units;
+                assert_eq!(members.len(), 1, "nobody is charged for what several did");
             }
             QueueEvent::Landed {
                 units, evidence, to, ..
