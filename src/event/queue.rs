@@ -439,7 +439,7 @@ impl Hold {
             Self::BaseRed { .. } => format!("{} (`pipeline run {file}`)", Reason::BaseRed.remedy()),
             Self::ConflictAhead { .. } => Reason::ConflictAhead.remedy().to_owned(),
             Self::Backoff { .. } => format!(
-                "Mend the machine or the set-up; `pipeline stop`, then `pipeline run {file}`, tries again at once."
+                "Mend the machine or the set-up; another engine (Ctrl-C, then `pipeline run {file}`) tries again at once."
             ),
             Self::Paused => format!("`pipeline resume` lifts the pause; then `pipeline run {file}`"),
             Self::Frozen { .. } => format!(

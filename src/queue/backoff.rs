@@ -1,8 +1,9 @@
 //! The wait after a verification that the machine could not carry out.
 //!
 //! Such a run says nothing about a commit and little about the next one, but what broke it is rarely mended within a
-//! second. So the queue waits before it verifies again, whatever it verifies, and longer each time in a row; nobody is charged for
-//! waiting. A run that says something about a commit ends it, and so does a new engine: a person has called again.
+//! second. So the queue waits before it verifies again, whatever it verifies, and longer each time in a row; nobody is
+//! charged for waiting. A run that says something about a commit ends it, and so does a new engine: a person has called
+//! again.
 
 use jiff::Timestamp;
 

@@ -1,8 +1,8 @@
 //! Whose failure it is.
 //!
 //! Asked only of a candidate that stands on the target itself. A charge needs that the same candidate failed twice, and
-//! that its base was shown not to fail a check that used to pass there. A batch is never charged, nor is anybody for what the
-//! machine could not do with several: it is split, until the failure is one unit's own.
+//! that its base was shown not to fail a check that used to pass there. A batch is never charged, nor is anybody for what
+//! the machine could not do with several: it is split, until the failure is one unit's own.
 
 use crate::event::{EntryEnd, QueueEvent, Reason};
 use crate::id::UnitId;

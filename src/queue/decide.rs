@@ -1,10 +1,10 @@
 //! What is to be done now: rules from top to bottom, the first that applies decides.
 
+use jiff::Timestamp;
+
 use crate::event::{Evidence, QueueEvent, Reason, VerifyPurpose};
 use crate::id::{Oid, UnitId};
 use crate::spec::Strategy;
-
-use jiff::Timestamp;
 
 use super::batch::Next;
 use super::proof::VerifiedCandidate;
