@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::attempt::{Attempt, Conclusion};
 use super::landing::OnTarget;
+use super::records::{GUARDS, GuardsRecord, HEAD, REFUSED, VERSION, refs_of};
 use super::{EngineError, Tools, resolution};
 use crate::agent::{self, Returned};
 use crate::event::{
@@ -279,7 +280,8 @@ pub(super) fn commit_of(attempt: &Attempt, tree: &Oid) -> Result<Oid, EngineErro
     Ok(repository.commit_tree(tree, &[parent], &message, identity, attempt.began)?)
 }
 
-/// Keeps a head by its ref, and says what came of the attempt that made it.
+/// Keeps a head by its ref, after what the guards found in it, and says what came of the attempt that made it. Work that
+/// a guard refuses is no head: it is kept beside it, so that nobody takes it for one.
 pub(super) fn finished(
     attempt: &Attempt,
     head: Head,
@@ -287,8 +289,21 @@ pub(super) fn finished(
     hits: Vec<GuardHit>,
     touched: Vec<LineRange>,
 ) -> Result<Conclusion, EngineError> {
-    let name = format!("refs/pipeline/runs/{}/{}/head", attempt.run, attempt.unit);
-    attempt.tools.repository.write_ref(&name, &head.commit, None)?;
+    let repository = &attempt.tools.repository;
+    let below = refs_of(&attempt.run);
+    let found = GuardsRecord {
+        version: VERSION,
+        unit: attempt.unit.clone(),
+        head: head.clone(),
+        guards: hits.clone(),
+    };
+    if hits.iter().any(|hit| hit.action == GuardAction::Refuse) {
+        repository.write_records(&below, &[found.record(&attempt.run, REFUSED)])?;
+    } else {
+        repository.write_records(&below, &[found.record(&attempt.run, GUARDS)])?;
+        let name = format!("{below}{}{HEAD}", attempt.unit);
+        repository.write_ref(&name, &head.commit, None)?;
+    }
     Ok(judged(work_output(head, account, hits, touched)))
 }
 

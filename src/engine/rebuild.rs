@@ -15,12 +15,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::records::{
-    ALL_RUNS, APPROVAL, ATTEMPTS, ApprovalRecord, BRANCH, BranchRecord, FROZEN, FrozenRecord, HEAD, LANDINGS,
-    LandingRecord, VERSION, refs_of,
+    ALL_RUNS, APPROVAL, ATTEMPTS, ApprovalRecord, BRANCH, BranchRecord, FROZEN, FrozenRecord, GUARDS,
+    GuardsRecord, HEAD, LANDINGS, LandingRecord, REFUSED, VERSION, refs_of,
 };
 use crate::event::{
-    AttemptNumber, CandidateUnit, Event, FORMAT, Head, LandedUnit, QueueEvent, Record, RestoredWork,
-    RunEvent, UnitEvent, UnitScoped, VerifyPurpose,
+    AttemptNumber, CandidateUnit, Event, FORMAT, GuardAction, GuardHit, Head, LandedUnit, QueueEvent, Reason,
+    Record, RestoredWork, RunEvent, UnitEvent, UnitScoped, VerifyPurpose,
 };
 use crate::git::{self, Repository};
 use crate::id::{Oid, RunId, UnitId};
@@ -170,6 +170,9 @@ struct Remains {
     /// Heads with what they stand on.
     heads: BTreeMap<UnitId, (Head, Oid)>,
     branches: BTreeMap<UnitId, BranchRecord>,
+    /// What the guards found, in a head and in work that was refused.
+    guards: BTreeMap<UnitId, GuardsRecord>,
+    refused: BTreeMap<UnitId, GuardsRecord>,
     attempts: BTreeMap<UnitId, Vec<AttemptNumber>>,
     notes: Vec<String>,
 }
@@ -197,6 +200,8 @@ impl Remains {
             approvals: BTreeMap::new(),
             heads: BTreeMap::new(),
             branches: BTreeMap::new(),
+            guards: BTreeMap::new(),
+            refused: BTreeMap::new(),
             attempts: BTreeMap::new(),
             notes: Vec::new(),
         };
@@ -297,6 +302,17 @@ impl Remains {
                     "what was taken in of the branch of `{unit}` cannot be read, so it is taken in again"
                 )),
             }
+        } else if rest == GUARDS || rest == REFUSED {
+            let found = serde_json::from_str::<GuardsRecord>(&repository.read_record(oid)?);
+            let known = found
+                .ok()
+                .filter(|found| found.version <= VERSION && found.unit == unit);
+            let records = if rest == GUARDS {
+                &mut self.guards
+            } else {
+                &mut self.refused
+            };
+            records.extend(known.map(|found| (unit, found)));
         } else if let Some(attempt) = rest.strip_prefix(ATTEMPTS) {
             self.attempts
                 .entry(unit)
@@ -304,6 +320,39 @@ impl Remains {
                 .extend(attempt_number(attempt));
         }
         Ok(())
+    }
+
+    /// What the guards found in a head that nobody has approved. Of one that a person made, or a version that kept no
+    /// record, git does not know it: it may touch protected paths, so that a person has to look.
+    fn found_in(&self, unit: &UnitId, head: &Head) -> Vec<GuardHit> {
+        let known = self.guards.get(unit).filter(|found| found.head == *head);
+        known.map_or_else(
+            || {
+                vec![GuardHit {
+                    reason: Reason::ApprovalLost,
+                    action: GuardAction::Gate,
+                    sentence: format!(
+                        "The journal was lost, and git does not know what the guards found in {}.",
+                        head.commit.short()
+                    ),
+                }]
+            },
+            |found| found.guards.clone(),
+        )
+    }
+
+    /// Why work is not taken over that was its author's last, where a guard had refused it.
+    fn refusal(&self, unit: &UnitId) -> Option<String> {
+        let found = self.refused.get(unit)?;
+        let hit = found
+            .guards
+            .iter()
+            .find(|hit| hit.action == GuardAction::Refuse)?;
+        Some(format!(
+            "work of `{unit}` that a guard had refused is not taken over ({}): {}",
+            found.head.commit.short(),
+            hit.sentence
+        ))
     }
 
     /// Whether a commit on the target says that it is that unit of this run.
@@ -479,6 +528,7 @@ impl Rebuilding<'_> {
             head: approval.head.clone(),
             base: approval.base.clone(),
             approved: Some(approval.generation),
+            guards: Vec::new(),
         };
         self.restore(unit, Some(work))
     }
@@ -535,9 +585,11 @@ impl Rebuilding<'_> {
                     head: head.clone(),
                     base: base.clone(),
                     approved: None,
+                    guards: self.remains.found_in(&unit.id, head),
                 };
                 self.restore(&unit.id, Some(work))?;
             } else if self.remains.attempts.contains_key(&unit.id) {
+                self.notes.extend(self.remains.refusal(&unit.id));
                 self.restore(&unit.id, None)?;
             }
         }

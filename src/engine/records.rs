@@ -5,6 +5,8 @@
 //! | `_frozen` | when an engine takes the run up | the pipeline, and where the run began |
 //! | `<unit>/branch` | before the intake of its branch is in the journal | where the branch was, and where it had left the target |
 //! | `<unit>/head` | when an author's work or a branch is taken | the unit's commit |
+//! | `<unit>/guards` | before the head of an author's work | what the guards found in that head |
+//! | `<unit>/refused` | when a guard refuses an author's work | what was refused, which is no head |
 //! | `<unit>/approval` | after the approval is in the journal | who judged the head, shown what |
 //! | `<unit>/candidate` | before the candidate is in the journal | nothing; it keeps the commit from garbage collection |
 //! | `_landings/<commit>` | between the intent to land and the swap | what was about to land, and its evidence |
@@ -91,6 +93,28 @@ pub(super) struct BranchRecord {
     pub(super) guards: Vec<GuardHit>,
 }
 
+/// What the guards found in an author's work. It is kept because it cannot be found out again: what had landed by then and
+/// the conflict that was resolved are in the journal, and which files checks and agents name changes with the checkout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct GuardsRecord {
+    pub(super) version: u32,
+    pub(super) unit: UnitId,
+    pub(super) head: Head,
+    pub(super) guards: Vec<GuardHit>,
+}
+
+impl GuardsRecord {
+    /// What git is told of it, at a name below the unit's.
+    pub(super) fn record(&self, run: &RunId, name: &str) -> RecordText {
+        RecordText {
+            name: format!("{}{}{name}", refs_of(run), self.unit),
+            tree: self.head.tree.clone(),
+            parents: vec![self.head.commit.clone()],
+            text: text_of(self),
+        }
+    }
+}
+
 /// A landing that was about to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LandingRecord {
@@ -113,6 +137,8 @@ pub(super) const APPROVAL: &str = "/approval";
 pub(super) const CANDIDATE: &str = "/candidate";
 pub(super) const HEAD: &str = "/head";
 pub(super) const BRANCH: &str = "/branch";
+pub(super) const GUARDS: &str = "/guards";
+pub(super) const REFUSED: &str = "/refused";
 pub(super) const ATTEMPTS: &str = "/attempts/";
 
 /// Records that git should have of a run at rest and has not: the names of their refs.

@@ -149,6 +149,9 @@ pub struct RestoredWork {
     pub base: Oid,
     /// The number of its approval, when git proves one; otherwise the work is judged again.
     pub approved: Option<u32>,
+    /// What the guards found in work that is judged again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guards: Vec<GuardHit>,
 }
 
 /// The highest attempt of a stage in a round.

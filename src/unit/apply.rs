@@ -302,7 +302,7 @@ impl State {
     }
 
     /// What git proves of a unit whose journal was lost. Work without a proved approval is as fresh from its author: it is
-    /// checked and judged again.
+    /// checked and judged again, and a person is asked again about what the guards found.
     fn restored(&mut self, work: Option<&RestoredWork>, attempts: &[AttemptNumber]) {
         for known in attempts {
             let highest = self
@@ -314,6 +314,7 @@ impl State {
         let Some(work) = work else { return };
         self.head = Some(work.head.clone());
         self.base = Some(work.base.clone());
+        self.take_gate_hits(&work.guards);
         let plan = self.plan.clone();
         for stage in &plan.tier.stages {
             let is_made = match stage.kind {

@@ -12,6 +12,15 @@ const AUTHOR: &str = r#"
 set -eu
 base="$COUNT_DIR/.."
 echo "$PIPELINE_STAGE.$PIPELINE_ROUND" >> "$COUNT_DIR/$PIPELINE_UNIT"
+if [ "$PIPELINE_KIND" = fix ] && [ "$PIPELINE_STAGE" != resolve ]; then
+    cp -r "$PIPELINE_CONTEXT" "$base/seen.$PIPELINE_UNIT.fix.$PIPELINE_ATTEMPT"
+    echo mended >> shared.txt
+    if [ "$PIPELINE_ATTEMPT" = 1 ] || [ -e "$base/undo-always" ]; then
+        sed -i "/$PIPELINE_UNIT/! s/^taken by/place of/" places.txt
+    fi
+    echo '{"summary":"done","resolutions":[{"finding":"F-1","action":"fixed","note":"n"}]}' > "$PIPELINE_RESULT"
+    exit 0
+fi
 if [ "$PIPELINE_STAGE" != resolve ]; then
     echo "by $PIPELINE_UNIT" > shared.txt
     [ ! -f places.txt ] || sed -i "s/^place of $PIPELINE_UNIT$/taken by $PIPELINE_UNIT/" places.txt
@@ -51,7 +60,12 @@ cp -r . "$seen/tree"
 env > "$seen/env"
 git log --all -p > "$seen/log"
 if [ "$PIPELINE_KIND" = approve ]; then echo '{"decision":"approve","reason":"good"}' > "$PIPELINE_RESULT"; exit 0; fi
+while [ -e "$COUNT_DIR/../hold-review" ]; do touch "$COUNT_DIR/../reviewing"; sleep 0.05; done
 open=""
+if [ -f "$COUNT_DIR/../finds-in-$PIPELINE_STAGE.$PIPELINE_ROUND" ]; then
+    echo '{"verdict":"request_changes","findings":[{"file":"shared.txt","line":1,"severity":"major","confidence":95,"title":"too plain","detail":"say more"}],"ledger":[]}' > "$PIPELINE_RESULT"
+    exit 0
+fi
 if [ -f "$COUNT_DIR/../finds" ] && [ "$PIPELINE_STAGE" = resolve-review ]; then
     echo '{"verdict":"request_changes","findings":[{"file":"shared.txt","line":1,"severity":"major","confidence":95,"title":"one side is lost","detail":"keep it"}],"ledger":[]}' > "$PIPELINE_RESULT"
     rm "$COUNT_DIR/../finds"
@@ -551,6 +565,24 @@ fn an_author_whose_resolution_was_refused_is_told_what_it_took_back_and_may_do_i
     let seen = beside(&world, &format!("seen.{}.1.2", order[1]));
     assert!(!grep("takes back what landed", &seen.join("context")).is_empty());
     for unit in order {
+        assert!(world.read("places.txt").contains(&format!("taken by {unit}")));
+    }
+    world.expect(&["doctor", "--strict"], 0);
+}
+
+#[test]
+fn a_refused_resolution_is_not_taken_over_from_a_lost_journal() {
+    let world = with_places();
+    say(&world, "how", "undo");
+    world.expect(&["run", "rfc.yaml"], 5);
+    let second = by_landing(&world, &["one", "two"])[1];
+    assert_eq!(world.unit(second)["reason"], "diff_not_preserved");
+    std::fs::remove_dir_all(world.repo.join(".git/pipeline")).unwrap();
+    std::fs::remove_file(beside(&world, "how")).unwrap();
+    // The numbers of attempts go on, and what was seen has the same names.
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(conflicts(&world, second), 1, "the approved work meets it again");
+    for unit in ["one", "two"] {
         assert!(world.read("places.txt").contains(&format!("taken by {unit}")));
     }
     world.expect(&["doctor", "--strict"], 0);

@@ -225,6 +225,76 @@ fn landed_work_that_no_approval_confirms_is_not_believed() {
     );
 }
 
+/// One unit whose author does this first.
+fn with_author(does: &str) -> World {
+    let world = World::new();
+    let author = world.read("agents/author.sh");
+    world.write("agents/author.sh", &format!("{does}\n{author}"));
+    world.file("", "  a: {title: 'feat: a', prompt: x}\n");
+    world.commit("chore: plan");
+    world
+}
+
+#[test]
+fn a_gate_that_a_guard_had_opened_is_opened_again() {
+    let world = with_author("echo '# more' >> agents/reviewer.sh");
+    world.expect(&["run", "rfc.yaml"], 6);
+    assert_eq!(world.unit("a")["state"], "gated");
+    std::fs::remove_dir_all(state(&world)).unwrap();
+    world.expect(&["run", "rfc.yaml"], 6);
+    assert_eq!(world.unit("a")["state"], "gated");
+    let gates = world.events("gate_opened");
+    assert!(
+        gates.len() == 1 && gates[0].to_string().contains("agents/reviewer.sh"),
+        "{gates:?}"
+    );
+    assert_eq!(landed(&world), Vec::<String>::new());
+    let implemented = world
+        .calls("a")
+        .iter()
+        .filter(|call| *call == "implement.1")
+        .count();
+    assert_eq!(implemented, 1, "its work was kept");
+    world.expect(&["approve", "a"], 0);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(landed(&world), ["feat: a"]);
+    world.expect(&["doctor", "--strict"], 0);
+}
+
+#[test]
+fn a_head_of_which_git_does_not_know_what_the_guards_found_waits_for_a_person() {
+    let world = with_author("echo '# more' >> agents/reviewer.sh");
+    world.expect(&["run", "rfc.yaml"], 6);
+    let refs = world.git(&["for-each-ref", "--format=%(refname)", "refs/pipeline/runs"]);
+    let found = refs.lines().find(|name| name.ends_with("/a/guards")).unwrap();
+    world.git(&["update-ref", "-d", found]);
+    std::fs::remove_dir_all(state(&world)).unwrap();
+    world.expect(&["run", "rfc.yaml"], 6);
+    let gate = world.events("gate_opened")[0].to_string();
+    assert!(gate.contains("does not know what the guards found"), "{gate}");
+    assert_eq!(landed(&world), Vec::<String>::new());
+}
+
+#[test]
+fn work_that_a_guard_had_refused_is_not_taken_over_but_done_anew() {
+    let leaks = "[ -f \"$COUNT_DIR/../clean\" ] || echo \"AKIA$(echo Q3EGRIFZ7JWM2NXB)\" > leak.txt";
+    let world = with_author(leaks);
+    world.expect(&["run", "rfc.yaml"], 5);
+    assert_eq!(world.unit("a")["reason"], "secret_in_diff");
+    std::fs::remove_dir_all(state(&world)).unwrap();
+    std::fs::write(world.base().join("clean"), "").unwrap();
+    let said = world.expect(&["run", "rfc.yaml"], 0);
+    assert!(
+        said.err
+            .contains("work of `a` that a guard had refused is not taken over"),
+        "{}",
+        said.err
+    );
+    assert_eq!(landed(&world), ["feat: a"]);
+    assert!(!world.repo.join("leak.txt").exists());
+    world.expect(&["doctor", "--strict"], 0);
+}
+
 #[test]
 fn a_run_that_git_does_not_know_is_left_as_it_is() {
     let world = World::new();
