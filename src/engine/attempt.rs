@@ -23,7 +23,7 @@ use crate::id::{AttemptKey, Oid, RunId, UnitId};
 use crate::port::{Activity, AgentTask, AttemptOrder, AttemptReturn, Stop, Task, disk_remedy};
 use crate::run::unit_checks;
 use crate::spec::{Pipeline, Role, Stage, StageKind};
-use crate::unit::{self, Brief};
+use crate::unit::{self, Brief, OpenConflict};
 
 /// Bytes of a diff that are read for a prompt; the list of files is always whole.
 pub(super) const PATCH_BYTES_MAX: usize = 4 << 20;
@@ -40,6 +40,8 @@ pub(super) struct Attempt {
     pub(super) base: Oid,
     pub(super) agents_from: Oid,
     pub(super) brief: Brief,
+    /// The conflict with the target that is being recovered from: what an author returns is held against what landed.
+    pub(super) recovers: Option<OpenConflict>,
     /// The stage; `None` for checks.
     stage: Option<Stage>,
     /// The unit's inputs, for the trailer.
@@ -126,6 +128,7 @@ impl Attempt {
             base: base.clone(),
             agents_from: begun.map_or(base, |start| &start.base).clone(),
             brief: state.brief(&start.job),
+            recovers: state.conflict().cloned(),
             stage: match &start.job {
                 Job::Stage { stage, .. } => state.stage(stage).cloned(),
                 Job::Checks => None,

@@ -248,7 +248,8 @@ fn work(
         ));
     }
     let commit = commit_of(attempt, &tree)?;
-    let hits = inspect_work(attempt, &commit)?;
+    let mut hits = inspect_work(attempt, &commit)?;
+    hits.extend(resolution::taken_back(attempt, &commit)?);
     let touched = repository.changed_lines(&before, &commit)?;
     finished(attempt, Head { commit, tree }, account, hits, touched)
 }

@@ -61,12 +61,12 @@ const LINES_QUOTED_MAX: usize = 5;
 /// Longest quoted line, in characters.
 const LINE_CHARS_MAX: usize = 80;
 
-/// Refuses what undoes landed work outside the conflict's own hunks.
-fn taken_back(
-    attempt: &Attempt,
-    conflict: &OpenConflict,
-    commit: &Oid,
-) -> Result<Option<GuardHit>, EngineError> {
+/// Refuses what undoes landed work outside the conflict's own hunks: in what resolves the conflict, and in every fix until
+/// the unit is approved.
+pub(super) fn taken_back(attempt: &Attempt, commit: &Oid) -> Result<Option<GuardHit>, EngineError> {
+    let Some(conflict) = &attempt.recovers else {
+        return Ok(None);
+    };
     let undone = attempt.tools.repository.undone(&Resolved {
         old_base: &conflict.base,
         old_head: &conflict.head,
@@ -84,7 +84,7 @@ fn taken_back(
 fn undone_sentence(undone: &[Undone]) -> String {
     let places: Vec<String> = undone.iter().map(place).collect();
     format!(
-        "The resolution takes back what landed outside the conflict, in {}.",
+        "The work takes back what landed outside the conflict, in {}.",
         listed(&places)
     )
 }
@@ -144,6 +144,6 @@ pub(super) fn work(
     }
     let commit = interpret::commit_of(attempt, &tree)?;
     let mut hits = interpret::inspect_work(attempt, &commit)?;
-    hits.extend(taken_back(attempt, conflict, &commit)?);
+    hits.extend(taken_back(attempt, &commit)?);
     interpret::finished(attempt, Head { commit, tree }, account, hits, Vec::new())
 }

@@ -62,7 +62,7 @@ git log --all -p > "$seen/log"
 if [ "$PIPELINE_KIND" = approve ]; then echo '{"decision":"approve","reason":"good"}' > "$PIPELINE_RESULT"; exit 0; fi
 while [ -e "$COUNT_DIR/../hold-review" ]; do touch "$COUNT_DIR/../reviewing"; sleep 0.05; done
 open=""
-if [ -f "$COUNT_DIR/../finds-in-$PIPELINE_STAGE.$PIPELINE_ROUND" ]; then
+if [ -f "$COUNT_DIR/../finds-in-$PIPELINE_STAGE.$PIPELINE_ROUND.$PIPELINE_UNIT" ]; then
     echo '{"verdict":"request_changes","findings":[{"file":"shared.txt","line":1,"severity":"major","confidence":95,"title":"too plain","detail":"say more"}],"ledger":[]}' > "$PIPELINE_RESULT"
     exit 0
 fi
@@ -586,4 +586,40 @@ fn a_refused_resolution_is_not_taken_over_from_a_lost_journal() {
         assert!(world.read("places.txt").contains(&format!("taken by {unit}")));
     }
     world.expect(&["doctor", "--strict"], 0);
+}
+
+#[test]
+fn a_fix_after_a_resolution_that_undoes_landed_work_is_refused_and_its_author_told() {
+    for always in [false, true] {
+        let world = with_places();
+        for unit in ["one", "two"] {
+            say(&world, &format!("finds-in-review.2.{unit}"), "");
+        }
+        if always {
+            say(&world, "undo-always", "");
+        }
+        world.expect(&["run", "rfc.yaml"], if always { 5 } else { 0 });
+        let order = by_landing(&world, &["one", "two"]);
+        let calls = world.calls(order[1]);
+        let fixes = calls.iter().filter(|call| call.starts_with("fix.")).count();
+        assert_eq!(fixes, 2, "{calls:?}");
+        let told = beside(&world, &format!("seen.{}.fix.2", order[1]));
+        assert!(!grep("takes back what landed", &told).is_empty());
+        assert!(
+            world
+                .read("places.txt")
+                .contains(&format!("taken by {}", order[0]))
+        );
+        if always {
+            assert_eq!(world.unit(order[1])["reason"], "diff_not_preserved");
+        } else {
+            assert!(
+                world
+                    .read("places.txt")
+                    .contains(&format!("taken by {}", order[1]))
+            );
+            assert!(world.read("shared.txt").contains("mended"));
+        }
+        world.expect(&["doctor", "--strict"], 0);
+    }
 }
