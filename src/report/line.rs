@@ -7,7 +7,7 @@ use super::queue::stall_sentence;
 use super::radar::collision_text;
 use super::text::{duration, one_line, sanitize};
 use crate::event::{
-    CheckOutcome, Collision, EntryEnd, Event, Evidence, Outcome, Output, QueueEvent, Reason, Record,
+    CheckOutcome, Collision, EntryEnd, Event, Evidence, Hold, Outcome, Output, QueueEvent, Reason, Record,
     RunEvent, UnitEvent, conflict_sentence,
 };
 use crate::id::{Oid, UnitId};
@@ -499,16 +499,38 @@ impl Lines<'_> {
             QueueEvent::EntryRaised { unit, priority, .. } => {
                 Some(self.word_of_person(&format!("{unit} goes next, with priority {priority}")))
             }
+            QueueEvent::VerifyEnded { evidence, .. } => self.could_not_run(evidence),
             QueueEvent::Enqueued { .. }
             | QueueEvent::CandidateBuilt { .. }
             | QueueEvent::VerifyStarted { .. }
-            | QueueEvent::VerifyEnded { .. }
             | QueueEvent::LandIntended { .. }
             | QueueEvent::CheckoutFollowed { .. }
             | QueueEvent::LandRefused { .. }
             | QueueEvent::EntryReleased { .. }
             | QueueEvent::EntryCharged { .. } => None,
         }
+    }
+
+    /// That the machine could not run the checks, with what it said, and when they are tried again.
+    fn could_not_run(&self, evidence: &Evidence) -> Option<String> {
+        let failure = evidence.first_failure()?;
+        if failure.outcome == CheckOutcome::Interrupted {
+            return None;
+        }
+        let Some(Hold::Backoff { until, .. }) = self.view.queue().backs_off() else {
+            return None;
+        };
+        let said = failure
+            .tail
+            .lines()
+            .next()
+            .map(|line| one_line(line, TEXT_CHARS_MAX));
+        let text = format!(
+            "backoff: {}; tried again at {} UTC",
+            said.unwrap_or_else(|| evidence_text(evidence)),
+            until.strftime("%H:%M:%S")
+        );
+        Some(self.compose(Tone::Attention, "HELD", None, "queue", &text))
     }
 
     /// What a person said to the queue.

@@ -73,6 +73,15 @@ fn a_machine_that_cannot_run_the_checks_is_told_with_the_moment_of_the_next_try(
             reused: false,
         });
     }
+    let line = last_line(&script).unwrap();
+    assert!(
+        line.starts_with("   HELD [       ] queue     backoff: "),
+        "{line}"
+    );
+    assert!(
+        line.contains("; tried again at 11:0") && line.ends_with(" UTC"),
+        "{line}"
+    );
     let told = queue_table(&script);
     let sentence = "the checks could not be run 2 times in a row, and are tried again at 2026-11-18T11:0";
     assert!(told.contains(&format!("\nThe queue waits: {sentence}")), "{told}");
