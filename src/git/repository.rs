@@ -215,8 +215,12 @@ impl Repository {
             .env("GIT_DIR", git_dir)
             .env("GIT_OBJECT_DIRECTORY", self.objects_dir());
         let call = match &self.aside {
-            // What goes with the view need not be on the disk.
-            Some(aside) => call.aside(aside.cut()).config("core.fsync", "none"),
+            // Nothing outlives the question: nothing is made to last, and the disk is asked as little as can be.
+            Some(aside) => call
+                .aside(aside.cut())
+                .config("core.fsync", "none")
+                .config("core.createObject", "rename")
+                .config("core.looseCompression", "0"),
             None => call,
         };
         Ok(if self.is_shallow() {
