@@ -19,6 +19,8 @@ use crate::fault;
 
 /// Threads that wait for the disk at a time.
 const SYNCS_AT_ONCE: usize = 8;
+/// How often an object is written when a `git gc` gets in the way each time.
+const TRIES_MAX: u32 = 100;
 /// Trees and commits hardly compress, and are read again soon.
 const COMPRESSION: u8 = 1;
 
@@ -101,6 +103,17 @@ impl LooseObjects {
         if self.synced {
             fault::point("git.object")?;
         }
+        let mut tries = 1..TRIES_MAX;
+        loop {
+            match self.write_once(folder, place, whole) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries.next().is_some() => {}
+                written => return written,
+            }
+        }
+    }
+
+    /// Fails as not found when a `git gc` removes the directory before something is in it, or what lies aside there.
+    fn write_once(&self, folder: &Path, place: &Path, whole: &[u8]) -> io::Result<()> {
         fs::create_dir_all(folder)?;
         // git's own clean-up knows this name and removes what a crash left.
         let mut aside = tempfile::Builder::new().prefix("tmp_obj_").tempfile_in(folder)?;
@@ -119,6 +132,35 @@ impl LooseObjects {
 mod tests {
     use super::super::testing::TestRepo;
     use super::*;
+
+    #[test]
+    fn a_git_that_tidies_up_meanwhile_takes_nothing_away() {
+        let repo = TestRepo::new();
+        let directory = repo.root().join(".git/objects");
+        let opened = repo.open();
+        let objects = opened.objects().unwrap();
+        let store = objects.odb().unwrap();
+        let mut new = LooseObjects::durable(directory.clone());
+        let contents = (0..400_u32).map(u32::to_le_bytes);
+        let names: Vec<_> = contents
+            .map(|content| new.add(&store, ObjectType::Blob, &content).unwrap())
+            .collect();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // As `git gc` does with each directory that it emptied.
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    (0..=255).for_each(|byte| drop(fs::remove_dir(directory.join(format!("{byte:02x}")))));
+                }
+            });
+            let finished = new.finish();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            finished.unwrap();
+        });
+        for oid in names {
+            assert_eq!(repo.git(&["cat-file", "-t", &oid.to_string()]), "blob");
+        }
+    }
 
     #[test]
     fn git_reads_what_is_written_small_and_large() {
