@@ -87,7 +87,7 @@ impl State {
         let mut part = None;
         for (rank, entry) in &self.line {
             let unit = &rank.unit;
-            if self.candidate_of(unit).is_some() || self.waits_for_ahead(entry, tip) {
+            if self.candidate_of(unit).is_some() || self.waits_for_ahead(rank, entry, tip) {
                 continue;
             }
             if entry.hold.is_some() || entry.refused.is_some() {

@@ -1,13 +1,14 @@
 //! What becomes of an entry that cannot be put onto a base.
 //!
 //! On the target's tip itself an obstacle ends the entry: a conflict goes back to the unit's author as often as the run
-//! allows, everything else is final. On units ahead that have not landed it is no verdict: the
-//! entry waits in place while they are ahead, and those behind it go on. If they land as that base, the obstacle is on
-//! the tip; if they leave, or are in doubt, there is none.
+//! allows, everything else is final. On units ahead that have not landed it is no verdict: the entry waits in place while
+//! they are ahead, and those behind it go on. If they land as that base, the obstacle is on the tip; if they leave, are
+//! passed, or are in doubt, there is none.
 
 use crate::event::{EntryEnd, Hold, Obstacle, QueueEvent, Reason, conflict_sentence, listed};
 use crate::id::{Oid, UnitId};
 
+use super::order::Rank;
 use super::state::{Entry, Obstruction, State};
 
 impl State {
@@ -42,7 +43,7 @@ impl State {
     }
 
     /// Whether what stands in the way of an entry is still ahead of it.
-    pub(super) fn waits_for_ahead(&self, entry: &Entry, tip: &Oid) -> bool {
+    pub(super) fn waits_for_ahead(&self, rank: &Rank, entry: &Entry, tip: &Oid) -> bool {
         let Some(met) = &entry.obstruction else {
             return false;
         };
@@ -54,7 +55,7 @@ impl State {
             let in_doubt = self
                 .candidate_of(unit)
                 .is_some_and(super::state::Built::is_in_doubt);
-            self.ranks.contains_key(unit) && !in_doubt
+            self.ranks.get(unit).is_some_and(|other| other < rank) && !in_doubt
         };
         match met.base == *tip {
             true if met.ahead.is_empty() => false,
@@ -63,34 +64,20 @@ impl State {
         }
     }
 
-    /// An entry that has passed units it could not be put behind has no obstacle any more.
-    pub(super) fn forget_obstacles_of_passed(&mut self) {
-        for unit in self.obstructed.clone() {
-            let Some(own) = self.ranks.get(&unit).cloned() else {
-                continue;
-            };
-            let ranks = &self.ranks;
-            let is_behind = |other: &UnitId| ranks.get(other).is_some_and(|rank| *rank > own);
-            let passed = |met: &mut Obstruction| met.ahead.iter().any(is_behind);
-            if let Some(entry) = self.line.get_mut(&own) {
-                entry.obstruction.take_if(passed);
-            }
-        }
-    }
-
     /// What such an entry waits for, as others see it.
-    pub(super) fn hold_ahead(&self, entry: &Entry) -> Option<Hold> {
+    pub(super) fn hold_ahead(&self, rank: &Rank, entry: &Entry) -> Option<Hold> {
         let tip = self.expected_tip.as_ref()?;
         let met = entry.obstruction.as_ref()?;
-        self.waits_for_ahead(entry, tip).then(|| Hold::ConflictAhead {
-            units: self.ahead_of(met),
-            paths: met
-                .obstacle
-                .conflicts()
-                .iter()
-                .map(|at| at.path.clone())
-                .collect(),
-        })
+        self.waits_for_ahead(rank, entry, tip)
+            .then(|| Hold::ConflictAhead {
+                units: self.ahead_of(met),
+                paths: met
+                    .obstacle
+                    .conflicts()
+                    .iter()
+                    .map(|at| at.path.clone())
+                    .collect(),
+            })
     }
 
     /// The units that brought the other side, or else all that the obstacle was met behind.

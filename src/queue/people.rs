@@ -119,7 +119,6 @@ impl State {
             },
             entry,
         );
-        self.forget_obstacles_of_passed();
         if let Some(known) = self.known.get_mut(unit) {
             known.raised = Some(priority);
         }

@@ -380,7 +380,7 @@ impl State {
             return Status::Held(hold);
         }
         let Some(built) = built else {
-            return self.hold_ahead(entry).map_or(Status::Queued, Status::Held);
+            return self.hold_ahead(rank, entry).map_or(Status::Queued, Status::Held);
         };
         let on_target = self.expected_tip.as_ref().is_some_and(|tip| built.stands_on(tip));
         match self.proof(built) {
