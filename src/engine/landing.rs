@@ -18,7 +18,7 @@ use crate::event::{
 };
 use crate::git::{self, CHECKOUT_PATIENCE, Integration, Moved, Preservation, Preserved};
 use crate::id::{Oid, UnitId};
-use crate::queue::{EntryView, IntegrateUnit, Status, VerifiedCandidate, not_preserved};
+use crate::queue::{IntegrateUnit, VerifiedCandidate, not_preserved};
 use crate::spec::Strategy;
 
 impl Engine {
@@ -292,24 +292,20 @@ impl Engine {
 
     /// Releases what a person's uncommitted work held up, where that is in the way no longer.
     pub(super) async fn release_what_is_free(&mut self) -> Result<(), EngineError> {
-        let queue = self.state.queue();
-        let Some(from) = queue.expected_tip().cloned() else {
+        let Some((candidate, Hold::TargetDirty { .. })) = self.state.queue().held_landing() else {
             return Ok(());
         };
-        let is_held = |entry: &EntryView| matches!(entry.status, Status::Held(Hold::TargetDirty { .. }));
-        for entry in queue.entries().into_iter().filter(is_held) {
-            let Some(to) = entry.candidate else { continue };
-            if self
-                .look_at_checkout(&from, &to, Duration::ZERO)
-                .await?
-                .refusal
-                .is_none()
-            {
-                let unit = entry.unit;
-                self.record(&[Event::Queue(QueueEvent::EntryReleased { unit })])?;
-            }
+        let candidate = candidate.clone();
+        let look = self.look_at_checkout(&candidate.base, &candidate.commit, Duration::ZERO);
+        if look.await?.refusal.is_some() {
+            return Ok(());
         }
-        Ok(())
+        let released = |member: &CandidateUnit| {
+            let unit = member.unit.clone();
+            Event::Queue(QueueEvent::EntryReleased { unit })
+        };
+        let released: Vec<Event> = candidate.units.iter().map(released).collect();
+        self.record(&released)
     }
 
     /// Brings a checkout along that an engine, or a step that panicked, left behind the last landing.

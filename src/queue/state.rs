@@ -477,13 +477,17 @@ impl State {
 
     /// Whether the repository does not let the target move: nothing of ours can bring the queue on.
     pub fn is_rejected(&self) -> bool {
-        let of_first = self
-            .chain
-            .first()
-            .into_iter()
-            .flat_map(|first| &first.candidate.units);
-        let mut entries = of_first.filter_map(|member| self.entry_of(&member.unit));
-        entries.any(|entry| matches!(entry.hold, Some(Hold::PushRejected { .. })))
+        matches!(self.held_landing(), Some((_, Hold::PushRejected { .. })))
+    }
+
+    /// The candidate that would land next and is held, and why.
+    pub fn held_landing(&self) -> Option<(&Candidate, &Hold)> {
+        let candidate = &self.chain.first()?.candidate;
+        let mut entries = candidate
+            .units
+            .iter()
+            .filter_map(|member| self.entry_of(&member.unit));
+        Some((candidate, entries.find_map(|entry| entry.hold.as_ref())?))
     }
 
     /// The event that lifts a stop for `target_rewritten` once the target has been restored. The engine asks on
