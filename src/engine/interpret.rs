@@ -248,8 +248,7 @@ fn work(
         ));
     }
     let commit = commit_of(attempt, &tree)?;
-    let mut hits = inspect_work(attempt, &commit)?;
-    hits.extend(resolution::taken_back(attempt, &commit)?);
+    let hits = inspect_work(attempt, &commit)?;
     let touched = repository.changed_lines(&before, &commit)?;
     finished(attempt, Head { commit, tree }, account, hits, touched)
 }
@@ -352,17 +351,20 @@ fn judged(work: Output) -> Conclusion {
     }
 }
 
-/// What the deterministic guards find in the unit's whole change, as an attempt of its author left it.
+/// What the deterministic guards find in the unit's whole change, as an attempt of its author left it, and whether it takes
+/// back what landed while a conflict is recovered from.
 pub(super) fn inspect_work(attempt: &Attempt, commit: &Oid) -> Result<Vec<GuardHit>, EngineError> {
     let landed = landed_changes(attempt)?;
     let range = (&attempt.base, commit);
-    inspect(
+    let mut hits = inspect(
         &attempt.tools,
         &attempt.pipeline,
         attempt.unit_spec(),
         range,
         &landed,
-    )
+    )?;
+    hits.extend(resolution::taken_back(attempt, commit)?);
+    Ok(hits)
 }
 
 /// What the deterministic guards find in a unit's whole change: from its base to its head.

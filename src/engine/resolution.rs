@@ -143,7 +143,6 @@ pub(super) fn work(
         return Ok(Conclusion::bare(Outcome::Failed, told));
     }
     let commit = interpret::commit_of(attempt, &tree)?;
-    let mut hits = interpret::inspect_work(attempt, &commit)?;
-    hits.extend(taken_back(attempt, &commit)?);
+    let hits = interpret::inspect_work(attempt, &commit)?;
     interpret::finished(attempt, Head { commit, tree }, account, hits, Vec::new())
 }
