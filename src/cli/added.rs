@@ -98,11 +98,9 @@ pub(super) fn unit_of_run(context: &Context, reading: &Reading, name: &str) -> R
         Ok(unit) => return Ok(unit.id.clone()),
         Err(unknown) => unknown,
     };
-    let wishes = not_in_run(context, reading)?;
-    if wishes.iter().all(|wish| wish.unit.as_str() != name) {
-        return Err(unknown);
-    }
-    if context.runs()?.last() != Some(&reading.run) {
+    let brought = not_in_run(context, reading)?;
+    let is_brought = brought.iter().any(|wish| wish.unit.as_str() == name);
+    if !is_brought || context.runs()?.last() != Some(&reading.run) {
         return Err(unknown);
     }
     let message = format!(

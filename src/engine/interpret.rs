@@ -297,10 +297,10 @@ pub(super) fn finished(
         head: head.clone(),
         guards: hits.clone(),
     };
-    if hits.iter().any(|hit| hit.action == GuardAction::Refuse) {
-        repository.write_records(&below, &[found.record(&attempt.run, REFUSED)])?;
-    } else {
-        repository.write_records(&below, &[found.record(&attempt.run, GUARDS)])?;
+    let refused = hits.iter().any(|hit| hit.action == GuardAction::Refuse);
+    let name = if refused { REFUSED } else { GUARDS };
+    repository.write_records(&below, &[found.record(&attempt.run, name)])?;
+    if !refused {
         let name = format!("{below}{}{HEAD}", attempt.unit);
         repository.write_ref(&name, &head.commit, None)?;
     }

@@ -272,19 +272,14 @@ impl State {
         {
             return reuse(&candidate.commit, VerifyPurpose::Candidate, evidence);
         }
-        if turn.slots == 0 {
-            return Vec::new();
-        }
-        if let Some(due) = self.machine.due(facts.now) {
-            return vec![Effect::Wake(due)];
-        }
-        vec![Effect::Verify {
+        let run = || Effect::Verify {
             commit: candidate.commit.clone(),
             tree: candidate.tree.clone(),
             units,
             purpose: VerifyPurpose::Candidate,
             run_number: built.runs + 1,
-        }]
+        };
+        self.run_or_wait(facts, turn, run)
     }
 
     pub(super) fn verify_base(&self, facts: &Facts<'_>, turn: Turn<'_>, runs: u32) -> Vec<Effect> {
@@ -294,19 +289,22 @@ impl State {
         if let Some(evidence) = (facts.evidence)(turn.tree, &[]).filter(Evidence::passed) {
             return reuse(turn.tip, VerifyPurpose::Base, evidence);
         }
-        if turn.slots == 0 {
-            return Vec::new();
-        }
-        if let Some(due) = self.machine.due(facts.now) {
-            return vec![Effect::Wake(due)];
-        }
-        vec![Effect::Verify {
+        let run = || Effect::Verify {
             commit: turn.tip.clone(),
             tree: turn.tree.clone(),
             units: Vec::new(),
             purpose: VerifyPurpose::Base,
             run_number: runs + 1,
-        }]
+        };
+        self.run_or_wait(facts, turn, run)
+    }
+
+    /// A run, where a slot is free and the machine is not waited for.
+    fn run_or_wait(&self, facts: &Facts<'_>, turn: Turn<'_>, run: impl FnOnce() -> Effect) -> Vec<Effect> {
+        if turn.slots == 0 {
+            return Vec::new();
+        }
+        vec![self.machine.due(facts.now).map_or_else(run, Effect::Wake)]
     }
 
     fn lost_sentence(&self, tip: &Oid) -> String {

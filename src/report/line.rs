@@ -171,10 +171,9 @@ pub(super) fn totals(view: &View, now: Timestamp, style: LineStyle) -> String {
             parts.push(format!("{count} {}", state.as_str()));
         }
     }
-    match view.units.iter().map(|unit| unit.flakes.len()).sum() {
-        0 => {}
-        1 => parts.push("1 flake".to_owned()),
-        flakes => parts.push(format!("{flakes} flakes")),
+    let flakes: usize = view.units.iter().map(|unit| unit.flakes.len()).sum();
+    if flakes > 0 {
+        parts.push(plural(u32::try_from(flakes).unwrap_or(u32::MAX), "flake"));
     }
     parts.push(format!("queue {}", view.queue_length()));
     if view.run.started_at.is_some() {

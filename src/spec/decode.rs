@@ -353,29 +353,24 @@ fn decode_duration(node: &Node, least: Duration, sink: &mut Sink) -> Option<Dura
     None
 }
 
-impl JsonSchema for Pause {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        Wait::schema_name()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Wait::json_schema(generator)
-    }
+/// A duration that is written as any other.
+macro_rules! schema_of_wait {
+    ($($duration:ty),*) => {$(
+        impl JsonSchema for $duration {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                Wait::schema_name()
+            }
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                Wait::json_schema(generator)
+            }
+        }
+    )*};
 }
 
-impl JsonSchema for Age {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        Wait::schema_name()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Wait::json_schema(generator)
-    }
-}
+schema_of_wait!(Pause, Age);
 
 impl JsonSchema for Wait {
     fn inline_schema() -> bool {
