@@ -13,6 +13,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::start;
 use crate::port::Cut;
 
 /// How many bytes are read at once.
@@ -171,7 +172,8 @@ pub fn run(exec: &Exec) -> Result<ExecOutput, ExecError> {
     reason = "this is the chokepoint for short commands"
 )]
 fn spawn(exec: &Exec) -> Result<Child, ExecError> {
-    Command::new(&exec.program)
+    let mut command = Command::new(&exec.program);
+    command
         .args(&exec.args)
         .current_dir(&exec.cwd)
         .env_clear()
@@ -179,13 +181,12 @@ fn spawn(exec: &Exec) -> Result<Child, ExecError> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(|source| ExecError::Start {
-            program: exec.program.clone(),
-            cwd: exec.cwd.clone(),
-            source,
-        })
+        .process_group(0);
+    start::spawn(&mut command).map_err(|source| ExecError::Start {
+        program: exec.program.clone(),
+        cwd: exec.cwd.clone(),
+        source,
+    })
 }
 
 fn read_into(channel: Channel, mut from: impl Read + Send + 'static, to: Sender<Message>) {

@@ -32,6 +32,7 @@
 mod capture;
 pub mod exec;
 mod launch;
+mod start;
 mod supervise;
 mod table;
 mod text;

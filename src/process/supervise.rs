@@ -20,6 +20,7 @@ use rustix::process::{
 };
 
 use super::capture::Capture;
+use super::start;
 use super::table::{self, SWEEP_MAX};
 use super::wire::{self, End, Message, Order};
 use crate::fault;
@@ -31,10 +32,6 @@ const TICK: Duration = Duration::from_millis(200);
 const SILENCE_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes read of the output at once.
 const READ_BYTES: usize = 64 * 1024;
-/// How often and after which pause a program that is still open for writing elsewhere is tried again: another
-/// thread of the engine may be between fork and exec with a descriptor of a script that was just written.
-const BUSY_RETRIES: u32 = 50;
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Runs the command that the file `spec` describes. This is the whole life of the hidden verb's process; its
 /// standard input is the liveness pipe and its standard output takes the messages.
@@ -151,20 +148,9 @@ fn start(order: &Order) -> Result<(Pid, PipeReader), Ended> {
         .stdout(writer.try_clone().map_err(pipe)?)
         .stderr(writer)
         .process_group(0);
-    let mut tries = 0;
-    loop {
-        match command.spawn() {
-            Ok(child) => {
-                let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-                return Ok((pid.expect("a started process has an id"), reader));
-            }
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_RETRIES => {
-                tries += 1;
-                std::thread::sleep(BUSY_PAUSE);
-            }
-            Err(error) => return Err(not_started(&error)),
-        }
-    }
+    let child = start::spawn(&mut command).map_err(|error| not_started(&error))?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    Ok((pid.expect("a started process has an id"), reader))
 }
 
 /// How far the command's end has come.

@@ -3,10 +3,9 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use crate::world::{Said, World};
+use crate::world::{Said, World, write_program};
 
 const UNIT: &str = "  one: {title: 'feat: one', prompt: x, tier: trivial}\n";
 
@@ -274,12 +273,8 @@ fn push_from_elsewhere_again(world: &World) -> String {
 /// A program that leaves a trace of its arguments, and fails.
 fn canary(world: &World, name: &str) -> (String, PathBuf) {
     let (program, trace) = (path(world, name), path(world, &format!("{name}.trace")));
-    std::fs::write(
-        &program,
-        format!("#!/bin/sh\necho \"$@\" >> {}\nexit 1\n", trace.display()),
-    )
-    .unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = format!("#!/bin/sh\necho \"$@\" >> {}\nexit 1\n", trace.display());
+    write_program(&program, &script);
     (program.display().to_string(), trace)
 }
 

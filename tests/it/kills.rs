@@ -214,21 +214,15 @@ fn a_git_that_outlives_its_engine_is_waited_for_by_the_next() {
     world.file("", "  api: {title: 'feat: api', prompt: do it, tier: trivial}\n");
     world.commit("chore: plan");
     // The first worktree of the unit takes its time to be made.
-    let folder = world.base().join("slow");
-    std::fs::create_dir(&folder).unwrap();
-    let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *\" worktree add \"*/implement*) mkdir {0}/once 2> /dev/null && sleep 1 ;; esac\nexec git \"$@\"\n",
-        folder.display()
-    );
+    let once = world.base().join("once");
     let path = std::env::var("PATH").unwrap();
-    let script = script.replace("exec git", &format!("PATH={path} exec git"));
-    std::fs::write(folder.join("git"), script).unwrap();
-    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(folder.join("git"), executable).unwrap();
-    world.set("PATH", &format!("{}:{path}", folder.display()));
+    world.put_before_git(&format!(
+        "#!/bin/sh\ncase \" $* \" in *\" worktree add \"*/implement*) mkdir {} 2> /dev/null && sleep 1 ;; esac\nPATH={path} exec git \"$@\"\n",
+        once.display()
+    ));
 
     let mut engine = world.start(&["run", "rfc.yaml"]);
-    world.wait_until("the worktree to be made", || folder.join("once").exists());
+    world.wait_until("the worktree to be made", || once.exists());
     engine.kill().unwrap();
     engine.wait().unwrap();
     world.expect(&["run", "rfc.yaml"], 0);

@@ -1,7 +1,5 @@
 //! What lands is what was reviewed: a candidate that is not goes to a person, however it came about.
 
-use std::os::unix::fs::PermissionsExt;
-
 use crate::doctor::forge;
 use crate::world::{World, file};
 
@@ -60,16 +58,11 @@ fn real_git(world: &World) -> String {
 #[test]
 fn a_merge_that_brings_something_nobody_reviewed_is_never_verified_and_goes_to_a_person() {
     let mut world = world();
-    let bin = world.base().join("bin");
-    std::fs::create_dir(&bin).unwrap();
     let script = WRONG_ONCE
         .replace("REAL", &real_git(&world))
         .replace("DIR", world.base().join("count").to_str().unwrap())
         .replace("REPO", world.repo.to_str().unwrap());
-    std::fs::write(bin.join("git"), script).unwrap();
-    std::fs::set_permissions(bin.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    world.set("PATH", &path);
+    world.put_before_git(&script);
     let said = world.expect(&["run", "rfc.yaml"], 5);
     assert!(
         world.base().join("count/wrong").exists(),

@@ -1,10 +1,9 @@
 //! A repository that does not let the target move: nothing lands, nobody is charged, nothing is tried for ever, and the
 //! same command goes on once it does.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::world::World;
+use crate::world::{World, write_program};
 
 const UNITS: &str = "  one: {title: 'feat: one', prompt: x, tier: trivial}
   two: {title: 'feat: two', prompt: x, tier: trivial}
@@ -132,12 +131,8 @@ fn hooks_of_the_repository_have_no_say_in_a_landing() {
     ] {
         let path = world.repo.join(".git/hooks").join(hook);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(
-            &path,
-            format!("#!/bin/sh\necho {hook} >> {}\nexit 1\n", trace.display()),
-        )
-        .unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let script = format!("#!/bin/sh\necho {hook} >> {}\nexit 1\n", trace.display());
+        write_program(&path, &script);
     }
     world.expect(&["run", "rfc.yaml"], 0);
     assert!(

@@ -156,11 +156,9 @@ impl World {
 
     /// The program finds this git before the real one.
     pub(crate) fn put_before_git(&mut self, script: &str) {
-        use std::os::unix::fs::PermissionsExt;
         let folder = self.base().join("between");
         std::fs::create_dir(&folder).unwrap();
-        std::fs::write(folder.join("git"), script).unwrap();
-        std::fs::set_permissions(folder.join("git"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&folder.join("git"), script);
         let search = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
         self.set("PATH", &search);
     }
@@ -492,6 +490,18 @@ fn copy_folder(from: &Path, to: &Path) {
     }
     let mode = from.metadata().unwrap().permissions();
     std::fs::set_permissions(to, mode).unwrap();
+}
+
+/// Writes a program. A child writes it: what the tests beside this one start at that moment would hold a file of this
+/// process open, and the program could not be run for as long.
+pub(crate) fn write_program(path: &Path, text: &str) {
+    let script = "printf %s \"$2\" > \"$1\" && chmod 755 \"$1\"";
+    let written = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(path)
+        .arg(text)
+        .status();
+    assert!(written.unwrap().success(), "{} is written", path.display());
 }
 
 fn make_writable(folder: &Path) {
