@@ -6,7 +6,7 @@
 //! ```text
 //! L4 front     main → cli ─ report                             prints, exits, renders
 //! L3 engine    engine                                          async; the only writer of run state
-//! L2 adapters  git · workspace · process · agent · store · clock   I/O
+//! L2 adapters  git · workspace · process · agent · store · clock · control   I/O
 //! L1 ports     port                                            traits and plain data
 //! L0 core      id · spec · dag · unit · queue · policy · event · run   pure and synchronous
 //! ```
@@ -18,6 +18,7 @@
 pub mod agent;
 pub mod cli;
 pub mod clock;
+pub mod control;
 pub mod dag;
 pub mod engine;
 pub mod event;

@@ -46,7 +46,7 @@ use crate::port::Ended;
 
 pub use launch::{Launch, become_subreaper};
 pub use supervise::supervise_main;
-pub use table::{Orphan, await_stragglers, orphans, sweep_orphans};
+pub use table::{Orphan, await_stragglers, is_no_descendant, orphans, sweep_orphans};
 pub use text::{one_line, plain_text};
 pub use wire::{END_BYTES_MAX, END_FILE, told_end};
 

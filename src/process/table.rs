@@ -11,6 +11,8 @@ use super::{MARKER_VARIABLE, OWNER_VARIABLE};
 /// Longest time spent on killing. What is alive after that cannot be killed: it belongs to another user now, or
 /// hangs in the kernel.
 pub(super) const SWEEP_MAX: Duration = Duration::from_secs(10);
+/// How often a line of parents that breaks off is followed anew.
+const LOOKS_AT_A_LINE: u32 = 20;
 /// Between two looks at the table while killed processes go away.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -210,6 +212,23 @@ fn variable(pid: Pid, name: &str) -> Option<String> {
     })
 }
 
+/// Whether a process is certainly neither this one nor below it. Of one that is gone nothing is certain.
+pub fn is_no_descendant(pid: i32) -> bool {
+    let this = rustix::process::getpid().as_raw_nonzero().get();
+    pid > 0 && (0..LOOKS_AT_A_LINE).any(|_| stands_outside(pid, this, row) == Some(true))
+}
+
+/// Whether the line of parents from `pid` to the first process passes `root` by; `None` when it breaks off, because one
+/// of them ended while it was followed and its children have another parent by now.
+fn stands_outside(pid: i32, root: i32, row: impl Fn(i32) -> Option<Row>) -> Option<bool> {
+    let mut next = pid;
+    let mut seen = HashSet::new();
+    while next > 0 && next != root && seen.insert(next) {
+        next = row(next)?.parent;
+    }
+    Some(next == 0)
+}
+
 /// This process and those above it.
 fn own_line() -> HashSet<Pid> {
     let mut line = HashSet::new();
@@ -257,6 +276,53 @@ mod tests {
         };
         assert_eq!(pids(0), BTreeSet::from([20, 21, 30, 31]));
         assert_eq!(pids(21), BTreeSet::from([20, 30]));
+    }
+
+    #[test]
+    fn a_line_of_parents_passes_a_process_by_or_does_not_or_breaks_off() {
+        let rows = [
+            example(40, 30),
+            example(30, 20),
+            example(20, 1),
+            example(50, 60),
+            example(1, 0),
+        ];
+        let row = |pid: i32| {
+            rows.iter()
+                .find(|row| row.pid.as_raw_nonzero().get() == pid)
+                .copied()
+        };
+        assert_eq!(stands_outside(40, 20, row), Some(false), "it is below");
+        assert_eq!(
+            stands_outside(20, 20, row),
+            Some(false),
+            "it is the process itself"
+        );
+        assert_eq!(stands_outside(40, 50, row), Some(true));
+        assert_eq!(stands_outside(50, 20, row), None, "its parent is gone");
+        assert_eq!(stands_outside(99, 20, row), None, "it is gone itself");
+    }
+
+    #[test]
+    fn what_this_process_started_is_below_it_and_what_started_it_is_not() {
+        let this = rustix::process::getpid().as_raw_nonzero().get();
+        let parent = rustix::process::getppid().unwrap().as_raw_nonzero().get();
+        assert!(!is_no_descendant(this));
+        assert!(is_no_descendant(parent));
+        let mut child = sleeper();
+        assert!(!is_no_descendant(i32::try_from(child.id()).unwrap()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(
+            !is_no_descendant(i32::try_from(child.id()).unwrap()),
+            "it is gone"
+        );
+        assert!(!is_no_descendant(0) && !is_no_descendant(-1));
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the command is the test's own")]
+    fn sleeper() -> std::process::Child {
+        std::process::Command::new("sleep").arg("60").spawn().unwrap()
     }
 
     #[test]

@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("port", &["id", "spec", "event"]),
     ("clock", &["port"]),
     ("process", &["id", "fault", "port"]),
+    ("control", &["process"]),
     ("git", &["id", "fault", "spec", "event", "port", "process"]),
     ("store", &["id", "fault", "spec", "event", "port"]),
     (
@@ -41,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "run",
             "port",
             "clock",
+            "control",
             "git",
             "store",
             "workspace",
@@ -64,6 +66,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "port",
             "clock",
             "process",
+            "control",
             "git",
             "store",
             "workspace",
