@@ -122,6 +122,9 @@ impl Observer for Folding {
     fn recorded(&mut self, record: &Record) {
         self.0.apply(record);
     }
+    fn grown(&mut self, pipeline: &pipeline::spec::Pipeline) {
+        self.0.grow(pipeline);
+    }
     fn activity(&mut self, _: &Activity) {}
     fn note(&mut self, _: &str) {}
 }

@@ -5,6 +5,8 @@
 //! it: so the same wishes give the same pipeline, and a run that has the rest is given more units instead of being begun
 //! anew. A wish goes when a new run begins after its unit landed, or after a person gave it up.
 
+use std::fs::{self, File};
+
 use serde::{Deserialize, Serialize};
 
 use super::context::{Context, Frozen, Reading};
@@ -33,6 +35,17 @@ pub(super) struct Wish {
     pub(super) review: bool,
     /// Counts the wishes of a pipeline: the first comes first.
     place: u32,
+}
+
+/// Keeps others from writing wishes until it is dropped; waits for one that does.
+pub(super) fn lock(context: &Context) -> Result<File, Failure> {
+    let folder = context.home.root();
+    let locked = fs::create_dir_all(folder).and_then(|()| {
+        let folder = File::open(folder)?;
+        folder.lock()?;
+        Ok(folder)
+    });
+    locked.map_err(|error| Failure::io("lock", folder, &error))
 }
 
 /// The wishes for a pipeline, the oldest first.

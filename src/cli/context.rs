@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exit::Exit;
 use super::failure::Failure;
+use crate::control::Place;
 use crate::event::Record;
 use crate::git::{Repository, UserEnvironment};
 use crate::id::RunId;
@@ -144,6 +145,20 @@ impl Environment {
             .join("pipeline")
     }
 
+    /// Where control sockets go, the best first: the directory that a login session has for such things, or one of this
+    /// user where everybody may have some.
+    fn socket_folders(&self) -> Vec<PathBuf> {
+        let user = rustix::process::geteuid().as_raw();
+        let of_session = self.var("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let of_system = PathBuf::from(format!("/run/user/{user}"));
+        let of_session = of_session.filter(|folder| folder.is_absolute());
+        let folders = of_session.into_iter().chain([of_system]);
+        folders
+            .map(|folder| folder.join("pipeline"))
+            .chain([PathBuf::from(format!("/tmp/pipeline-{user}"))])
+            .collect()
+    }
+
     /// Whether a program can be started by that name.
     pub fn is_on_path(&self, program: &str) -> bool {
         let path = self.var("PATH").unwrap_or_default();
@@ -268,8 +283,8 @@ pub struct Frozen {
 
 impl Frozen {
     /// What is kept of it with the run.
-    pub fn bytes(&self) -> Vec<u8> {
-        serde_json::to_vec_pretty(self).expect("a pipeline serialises")
+    pub fn text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a pipeline serialises")
     }
 
     /// The hash by which a run recognises its file. Comments and layout do not count.
@@ -319,6 +334,13 @@ impl Context {
         self.environment
             .state_root()
             .join(format!("{name}-{}", &hash[..8]))
+    }
+
+    /// Where the engine of this repository can be talked to.
+    pub fn control_place(&self) -> Place {
+        let hash = hash_json(&self.repository.common_dir());
+        let name = format!("{}.sock", &hash[..16]);
+        Place::new(&self.environment.socket_folders(), &name)
     }
 
     /// Reads the run that is asked for: by id, by name, or the latest.

@@ -5,8 +5,11 @@ use std::fmt;
 use miette::Diagnostic;
 
 use super::exit::Exit;
+use crate::control::AskError;
 use crate::engine::EngineError;
+use crate::engine::control::NotHere;
 use crate::engine::steer::SteerError;
+use crate::run::Refusal;
 use crate::store::{LeaseError, StoreError};
 
 /// An error on its way to the person.
@@ -141,13 +144,52 @@ impl From<EngineError> for Failure {
 impl From<SteerError> for Failure {
     fn from(error: SteerError) -> Self {
         match error {
-            SteerError::WrongState { .. } => Self::new(Exit::Usage, "wrong_state", error.to_string())
-                .help("`pipeline status` shows where every unit is"),
-            SteerError::NoUnit { .. } => Self::new(Exit::NoMatch, "no_unit", error.to_string())
-                .help("`pipeline status` lists the units"),
-            SteerError::Finished { .. } => Self::new(Exit::Usage, "finished", error.to_string())
-                .help("`pipeline runs` lists the runs; `--run NAME|ID` names another"),
+            SteerError::Refused(refusal) => refusal.into(),
             SteerError::Engine(error) => error.into(),
         }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let (exit, code, help) = match refusal {
+            Refusal::WrongState { .. } => (
+                Exit::Usage,
+                "wrong_state",
+                "`pipeline status` shows where every unit is",
+            ),
+            Refusal::NoUnit { .. } => (Exit::NoMatch, "no_unit", "`pipeline status` lists the units"),
+            Refusal::Finished => (
+                Exit::Usage,
+                "finished",
+                "`pipeline runs` lists the runs; `--run NAME|ID` names another",
+            ),
+        };
+        Self::new(exit, code, refusal.to_string()).help(help)
+    }
+}
+
+impl From<NotHere> for Failure {
+    fn from(not_here: NotHere) -> Self {
+        Self::new(Exit::Held, "held", not_here.to_string())
+            .help("wait for that engine to end, or stop it with Ctrl-C; then call again")
+    }
+}
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        let (exit, code, help) = match &error {
+            AskError::Refused(_) => (
+                Exit::Held,
+                "refused",
+                "a person steers a run from a terminal of their own",
+            ),
+            AskError::NoEngine | AskError::Gone | AskError::Io(_) => (
+                Exit::Environment,
+                "control",
+                "`pipeline status` shows what came of it; Ctrl-C stops the engine and loses nothing",
+            ),
+        };
+        Self::new(exit, code, error.to_string()).help(help)
     }
 }

@@ -4,8 +4,8 @@ use super::RunChoice;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::steer::{tell_next, write_wish};
-use crate::engine::steer::Wish;
+use super::steer::write_wish;
+use crate::run::UnitWish;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ApproveArgs {
@@ -30,23 +30,14 @@ pub(super) fn approve(context: &Context, args: &ApproveArgs) -> Result<Exit, Fai
     let reading = context.read_run(args.choice.run.as_deref())?;
     let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     let told = format!("`{unit}` is approved.");
-    write_wish(context, "approve", &reading, &unit, Wish::Approve, &told)?;
-    Ok(tell_next(&reading))
+    Ok(write_wish(context, "approve", &reading, &unit, UnitWish::Approve, &told)?.tell_next())
 }
 
 pub(super) fn reject(context: &Context, args: &RejectArgs) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
     let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     let told = format!("`{unit}` is rejected.");
-    write_wish(
-        context,
-        "reject",
-        &reading,
-        &unit,
-        Wish::Reject {
-            message: args.message.clone(),
-        },
-        &told,
-    )?;
-    Ok(tell_next(&reading))
+    let message = args.message.clone();
+    let wish = UnitWish::Reject { message };
+    Ok(write_wish(context, "reject", &reading, &unit, wish, &told)?.tell_next())
 }

@@ -4,10 +4,10 @@ use super::RunChoice;
 use super::context::{Context, Reading, println};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::steer::{open_desk, tell_next, write_wish};
+use super::steer::{Steering, write_wish};
 use crate::dag::UnitGraph;
-use crate::engine::steer::{QueueWish, Wish};
 use crate::id::UnitId;
+use crate::run::{QueueWish, UnitWish};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -25,23 +25,30 @@ pub(super) struct CancelArgs {
 
 pub(super) fn pause(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
-    let written = open_desk(context, "pause", &reading)?.write_queue(QueueWish::Pause)?;
+    let mut steering = Steering::open(context, "pause", &reading)?;
+    let written = steering.write_queue(QueueWish::Pause)?;
     let already = if written.is_some() { "" } else { " already" };
+    let who = if steering.is_live() {
+        "what is under way comes to its end, and nothing more starts or lands".to_owned()
+    } else {
+        format!("`pipeline run {}` starts and lands nothing", reading.frozen.file)
+    };
     println(&format!(
-        "Run {} is paused{already}: `pipeline run {}` starts and lands nothing.\nNext: pipeline resume",
-        reading.run, reading.frozen.file
+        "Run {} is paused{already}: {who}.\nNext: pipeline resume",
+        reading.run
     ));
     Ok(Exit::Done)
 }
 
 pub(super) fn resume(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
-    let written = open_desk(context, "resume", &reading)?.write_queue(QueueWish::Resume)?;
+    let mut steering = Steering::open(context, "resume", &reading)?;
+    let written = steering.write_queue(QueueWish::Resume)?;
     println(&match written {
         Some(_) => format!("Run {} is not paused any more.", reading.run),
         None => format!("Run {} is not paused.", reading.run),
     });
-    Ok(tell_next(&reading))
+    Ok(steering.tell_next())
 }
 
 pub(super) fn cancel(context: &Context, args: &CancelArgs) -> Result<Exit, Failure> {
@@ -52,8 +59,7 @@ pub(super) fn cancel(context: &Context, args: &CancelArgs) -> Result<Exit, Failu
     if !waiting.is_empty() {
         told.push_str(&format!("\nWhat needs it waits in vain: {}.", waiting.join(", ")));
     }
-    write_wish(context, "cancel", &reading, &unit, Wish::Cancel, &told)?;
-    Ok(tell_next(&reading))
+    Ok(write_wish(context, "cancel", &reading, &unit, UnitWish::Cancel, &told)?.tell_next())
 }
 
 /// The units that need this one, at first or second hand, and have not ended.

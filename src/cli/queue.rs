@@ -7,13 +7,13 @@ use super::added::{self, Wish};
 use super::context::{Context, Reading, Screen, clock, print, print_json, println};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::steer::{open_desk, tell_next};
-use crate::engine::steer::QueueWish;
+use super::steer::Steering;
 use crate::event::{Hold, QueueEvent};
 use crate::id::{RunId, UnitId};
 use crate::queue::Status;
 use crate::report::queue::{Forecast, table, to_json};
 use crate::report::text::one_line;
+use crate::run::QueueWish;
 use crate::view::{History, forecast};
 
 /// The most journals that are read for how long verifications took.
@@ -91,13 +91,13 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
 fn put_on_top(context: &Context, args: &TopArgs) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
     let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
-    let mut desk = open_desk(context, "queue top", &reading)?;
-    let below = desk.state().queue().frozen_below();
+    let mut steering = Steering::open(context, "queue top", &reading)?;
+    let below = reading.view.queue().frozen_below();
     let wish = QueueWish::Top {
         unit: unit.clone(),
         interrupt: args.interrupt,
     };
-    let told = match desk.write_queue(wish)? {
+    let told = match steering.write_queue(wish)? {
         Some(QueueEvent::EntryRaised { priority, .. }) => {
             let passes = match below {
                 Some(below) if priority >= below => format!(", past the freeze below {below}"),
@@ -108,23 +108,23 @@ fn put_on_top(context: &Context, args: &TopArgs) -> Result<Exit, Failure> {
         Some(_) | None => format!("`{unit}` is the next already."),
     };
     println(&told);
-    Ok(tell_next(&reading))
+    Ok(steering.tell_next())
 }
 
 fn perform_freeze(context: &Context, args: &FreezeArgs) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
-    let mut desk = open_desk(context, "queue freeze", &reading)?;
+    let mut steering = Steering::open(context, "queue freeze", &reading)?;
     let Some(below) = args.below else {
-        let told = match desk.write_queue(QueueWish::Thaw)? {
+        let told = match steering.write_queue(QueueWish::Thaw)? {
             Some(_) => "The freeze is lifted.",
             None => "The queue is not frozen.",
         };
         println(told);
-        return Ok(tell_next(&reading));
+        return Ok(steering.tell_next());
     };
-    let written = desk.write_queue(QueueWish::Freeze { below })?;
+    let written = steering.write_queue(QueueWish::Freeze { below })?;
     let already = if written.is_some() { "" } else { " already" };
-    let entries = desk.state().queue().entries();
+    let entries = context.read(&reading.run)?.view.queue().entries();
     let held = entries
         .iter()
         .filter(|entry| entry.status == Status::Held(Hold::Frozen { below }));
@@ -138,7 +138,7 @@ fn perform_freeze(context: &Context, args: &FreezeArgs) -> Result<Exit, Failure>
         "The queue is frozen below priority {below}{already}; {whom}."
     ));
     println("`pipeline queue freeze --off` lifts the freeze.");
-    Ok(tell_next(&reading))
+    Ok(steering.tell_next())
 }
 
 fn list(context: &Context, args: &Args, screen: Screen) -> Result<Exit, Failure> {

@@ -1,6 +1,7 @@
 //! `pipeline queue add BRANCH`: brings a branch, a person's too, into the queue of a run.
 //!
-//! The wish is written down, and the next `run` of the file takes it in. To ask twice changes nothing.
+//! The wish is written down. An engine that has the file's run is handed it at once, otherwise the next `run` takes it in.
+//! To ask twice changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,9 +10,11 @@ use super::added::{self, Wish};
 use super::context::{Context, Frozen, Reading, load_file, println, require_valid};
 use super::exit::Exit;
 use super::failure::Failure;
+use crate::engine::control::Growth;
 use crate::event::Reason;
 use crate::id::{Oid, UnitId, is_safe_name};
 use crate::spec::Strategy;
+use crate::store;
 use crate::view::{UnitState, UnitView};
 
 #[derive(Debug, clap::Args)]
@@ -36,8 +39,8 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let frozen = require_valid(loaded, &path)?;
     let run_args = super::run::Args::of(&path);
     let target = super::choose::target_of(context, &run_args, &frozen.pipeline)?;
-    // While an engine runs, nobody else writes; and two of these do not give the same place twice.
-    let _lease = super::steer::lease(context, "queue add")?;
+    // Two of these do not give the same place, or the same id, twice.
+    let _lock = added::lock(context)?;
     let names = args.branches.iter().map(String::as_str).collect();
     let mut here = Here {
         context,
@@ -57,11 +60,17 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
     }
     added::write(context, &here.frozen.pipeline.name, &here.new)?;
     here.told.iter().for_each(|line| println(line));
-    if is_asked {
-        println(&format!(
+    if is_asked && here.hand_over()? {
+        println("The engine that runs takes it in. Next: pipeline queue");
+    } else if is_asked {
+        let next = format!(
             "Next: pipeline run {}",
             shell_words::quote(&path.display().to_string())
-        ));
+        );
+        println(&match store::holder(&context.home) {
+            Some(holder) => format!("It waits for the end of {holder}, which cannot take it in. {next}"),
+            None => next,
+        });
     }
     Ok(Exit::Done)
 }
@@ -199,6 +208,33 @@ impl Here<'_> {
         self.wishes.push(wish.clone());
         self.new.push((wish, head.clone()));
         Ok(true)
+    }
+
+    /// Hands everything that was brought and that the run does not have to the engine that works on it; whether all of it
+    /// is with one now.
+    fn hand_over(&self) -> Result<bool, Failure> {
+        if store::holder(&self.context.home).is_none() {
+            return Ok(false);
+        }
+        let name = &self.frozen.pipeline.name;
+        let Some(reading) = super::choose::latest_of(self.context, name, &self.target)? else {
+            return Ok(false);
+        };
+        let whole = added::lay_over(self.context, self.frozen.clone())?;
+        let missing = if whole.hash() == reading.frozen.hash() {
+            Some([].as_slice())
+        } else {
+            added::missing_in(self.context, &reading.frozen, &whole.pipeline)?
+        };
+        let Some(missing) = missing else {
+            return Ok(false);
+        };
+        let growth = Growth {
+            units: missing.to_vec(),
+            frozen: whole.text(),
+            hash: whole.hash(),
+        };
+        super::steer::grow(self.context, &reading.run, growth)
     }
 
     /// What could never land is refused here, where a person can do something about it.

@@ -6,11 +6,11 @@ use super::RunChoice;
 use super::context::{Context, Reading, println};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::steer::{open_desk, tell_next};
-use crate::engine::steer::Wish;
+use super::steer::Steering;
 use crate::event::{Head, Reason};
 use crate::git::{Repository, SnapshotLimits, Taken};
 use crate::id::{Oid, UnitId};
+use crate::run::{UnitWish, Wish};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -154,9 +154,10 @@ fn done(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
         return Err(Failure::new(Exit::Usage, "uncommitted", message)
             .help("commit them there with `git add -A && git commit`, then call again"));
     }
-    // From here on no engine can take the unit up, and nothing is written for one that is not evicted any more.
-    let mut desk = open_desk(context, "resolve", reading)?;
-    if desk.eviction(unit).is_none() {
+    // From here on no engine can take the run up that does not have it already, and none brings back a unit by itself.
+    let mut steering = Steering::open(context, "resolve", reading)?;
+    let now = context.read(&reading.run)?;
+    if now.view.unit(unit).is_none_or(|row| row.reason.is_none()) {
         let message = format!("`{unit}` is not evicted any more: there is nothing to resolve");
         return Err(Failure::new(Exit::Usage, "wrong_state", message).help(format!(
             "`pipeline resolve {unit} --abort` keeps the commit and closes the worktree"
@@ -206,7 +207,9 @@ fn done(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
     repository.write_ref(&name, &commit, None)?;
     salvage(context, reading, unit, &theirs)?;
     let head = Head { commit, tree };
-    desk.write(unit, Wish::Resolve { head, base })?;
+    let wish = UnitWish::Resolve { head, base };
+    let unit_id = unit.clone();
+    steering.write(Wish::Unit { unit: unit_id, wish })?;
     close(context, reading, unit)?;
     println(&format!(
         "`{unit}` is back in line; its checks run before it lands."
@@ -218,7 +221,7 @@ fn done(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
             shell_words::quote(&home)
         ));
     }
-    Ok(tell_next(reading))
+    Ok(steering.tell_next())
 }
 
 /// The person's tree as the unit's one commit, under its title.

@@ -4,8 +4,8 @@ use super::RunChoice;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
-use super::steer::{tell_next, write_wish};
-use crate::engine::steer::Wish;
+use super::steer::write_wish;
+use crate::run::UnitWish;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -31,19 +31,19 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     super::branches::require(context, std::iter::once(reading.unit(unit.as_str())?))?;
     let told = format!("`{unit}` starts afresh.");
-    let wish = Wish::Retry {
+    let wish = UnitWish::Retry {
         note: args.message.clone(),
     };
-    write_wish(context, "retry", &reading, &unit, wish, &told)?;
+    let steering = write_wish(context, "retry", &reading, &unit, wish, &told)?;
     super::resolve::salvage_and_close(context, &reading, &unit)?;
-    Ok(tell_next(&reading))
+    Ok(steering.tell_next())
 }
 
 pub(super) fn discard(context: &Context, args: &DiscardArgs) -> Result<Exit, Failure> {
     let reading = context.read_run(args.choice.run.as_deref())?;
     let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     let told = format!("`{unit}` is given up.");
-    write_wish(context, "discard", &reading, &unit, Wish::Discard, &told)?;
+    let steering = write_wish(context, "discard", &reading, &unit, UnitWish::Discard, &told)?;
     super::resolve::salvage_and_close(context, &reading, &unit)?;
-    Ok(tell_next(&reading))
+    Ok(steering.tell_next())
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::choose::{
     Chosen, choose_run, refuse_filters, refuse_uncommitted_agents, target_of, tell_finished,
@@ -16,6 +16,7 @@ use super::failure::Failure;
 use super::screen::RunScreen;
 use super::steer::open_store;
 use super::tools::{fingerprint, random, tools};
+use crate::control;
 use crate::engine::steer::add_units;
 use crate::engine::{Engine, Observer, Options, rows_of};
 use crate::event::{Event, Record, RunEvent, UnitEvent, UnitScoped};
@@ -152,9 +153,15 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
                     .iter()
                     .filter(|unit| units.contains(&unit.id)),
             )?;
-            let (bytes, hash) = (frozen.bytes(), frozen.hash());
             let now = super::context::clock().now();
-            add_units(&mut store, &reading.run, now, (units, hash), &bytes)?;
+            let text = frozen.text();
+            add_units(
+                &mut store,
+                &reading.run,
+                now,
+                (units, frozen.hash()),
+                text.as_bytes(),
+            )?;
             drive(context, args, screen, store, reading.run, &frozen)
         }
         Chosen::Start { frozen, kept, .. } => {
@@ -196,6 +203,7 @@ impl Observer for NotesOnly {
     fn replayed(&mut self, _: &Record) {}
     fn recorded(&mut self, _: &Record) {}
     fn activity(&mut self, _: &Activity) {}
+    fn grown(&mut self, _: &Pipeline) {}
     fn note(&mut self, text: &str) {
         tell(text);
     }
@@ -227,7 +235,7 @@ fn start(
     super::branches::require(context, frozen.pipeline.units.iter())?;
     let now = super::context::clock().now();
     let run = next_run_id(context, now)?;
-    let bytes = frozen.bytes();
+    let text = frozen.text();
     let base = context.repository.tip(target)?.ok_or_else(|| {
         Failure::new(
             Exit::Environment,
@@ -260,7 +268,7 @@ fn start(
     let events: Vec<Event> = std::iter::once(started)
         .chain(kept.into_iter().map(keep))
         .collect();
-    store.start_run(&run, &bytes, now, &events, &rows_of(&events))?;
+    store.start_run(&run, text.as_bytes(), now, &events, &rows_of(&events))?;
     Ok(run)
 }
 
@@ -315,10 +323,12 @@ fn drive(
         .await?;
         // The engine has taken over what could be; what is left now is nobody's.
         remove_leftovers(context, &pipeline);
+        // Declared after the engine, so that the socket is gone before the repository is free for another.
+        let (_socket, calls) = listen_to_callers(context);
         let (sender, receiver) = watch::channel(Stop::No);
         let signals = tokio::spawn(listen(sender));
         let ticks = tokio::spawn(super::screen::tick(shared.clone()));
-        let result = engine.run(receiver).await;
+        let result = engine.run(receiver, calls).await;
         signals.abort();
         ticks.abort();
         result.map_err(Failure::from)
@@ -326,6 +336,19 @@ fn drive(
     let exit = Exit::of_run(cause, shared.needs_person(), super::screen::signal());
     shared.finish(cause, &args.file, exit);
     Ok(exit)
+}
+
+/// Opens the control socket. A run goes on without one: then it can be stopped and not be steered.
+fn listen_to_callers(context: &Context) -> (Option<control::Listener>, mpsc::Receiver<control::Call>) {
+    match control::listen(&context.control_place()) {
+        Ok((listener, calls)) => (Some(listener), calls),
+        Err(error) => {
+            tell(&format!(
+                "no control socket, so nothing can be changed while this run goes on: {error}"
+            ));
+            (None, mpsc::channel(1).1)
+        }
+    }
 }
 
 /// Ends the processes of attempts that an engine that died may have left. Before that, nothing they work in is at rest.

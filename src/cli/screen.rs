@@ -222,6 +222,12 @@ impl Observer for RunScreen {
         }
     }
 
+    fn grown(&mut self, pipeline: &Pipeline) {
+        let mut inner = self.shared.lock();
+        inner.view.grow(pipeline);
+        inner.pipeline = pipeline.clone();
+    }
+
     fn note(&mut self, text: &str) {
         let inner = self.shared.lock();
         match &inner.live {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::panics::caught;
 use super::{Engine, EngineError, attempt, verify};
+use crate::control::Call;
 use crate::event::{
     CheckOutcome, Event, Evidence, Outcome, QueueEvent, QueueStep, RunEvent, StopCause, UnitEvent,
     UnitScoped, VerifyPurpose,
@@ -37,15 +38,20 @@ pub(super) struct Done {
 }
 
 impl Engine {
-    /// Drives the run until nothing is left to do, a person must act, or `stop` says so.
+    /// Drives the run until nothing is left to do, a person must act, or `stop` says so. On the way it does what
+    /// `calls` ask for.
     ///
     /// # Errors
     /// When the store or git fails. What was recorded stays; the same command continues.
-    pub async fn run(&mut self, mut stop: watch::Receiver<Stop>) -> Result<StopCause, EngineError> {
+    pub async fn run(
+        &mut self,
+        mut stop: watch::Receiver<Stop>,
+        mut calls: mpsc::Receiver<Call>,
+    ) -> Result<StopCause, EngineError> {
         let began = tokio::time::Instant::now();
         let deadline = self.options.time_limit.and_then(|limit| began.checked_add(limit));
         self.take_wanted_branches().await?;
-        if let Some(cause) = self.preflight(&mut stop).await? {
+        if let Some(cause) = self.preflight(&mut stop, &mut calls).await? {
             return self.let_go(cause).await;
         }
         loop {
@@ -56,7 +62,7 @@ impl Engine {
             }
             self.show_radar();
             let wake = tokio::time::Instant::now() + settled.sleep.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
-            self.wait(&mut stop, wake, deadline).await?;
+            self.wait(&mut stop, &mut calls, wake, deadline).await?;
             self.release_what_is_free().await?;
         }
     }
@@ -65,6 +71,7 @@ impl Engine {
     async fn wait(
         &mut self,
         stop: &mut watch::Receiver<Stop>,
+        calls: &mut mpsc::Receiver<Call>,
         wake: tokio::time::Instant,
         deadline: Option<tokio::time::Instant>,
     ) -> Result<(), EngineError> {
@@ -73,6 +80,7 @@ impl Engine {
             tokio::select! {
                 biased;
                 level = told(stop) => self.stop_work(level),
+                Some(call) = calls.recv() => self.answer(call).await?,
                 Some(done) = self.tasks.join_next() => self.receive(done?)?,
                 Some(done) = self.discards.join_next() => {
                     if let Err(sentence) = done? {
@@ -386,6 +394,7 @@ impl Engine {
     async fn preflight(
         &mut self,
         stop: &mut watch::Receiver<Stop>,
+        calls: &mut mpsc::Receiver<Call>,
     ) -> Result<Option<StopCause>, EngineError> {
         let Some(job) = verify::Job::preflight(self)? else {
             return Ok(None);
@@ -397,6 +406,7 @@ impl Engine {
             tokio::select! {
                 evidence = &mut task => break evidence?,
                 Some(activity) = self.activity_of_attempts.recv() => self.observer.activity(&activity),
+                Some(call) = calls.recv() => self.answer(call).await?,
                 level = told(stop) => {
                     sender.send_replace(level);
                     self.stopping = Some(StopCause::Signal);

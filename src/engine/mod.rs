@@ -8,6 +8,7 @@
 //! is in the journal.
 
 mod attempt;
+pub mod control;
 mod dispatch;
 mod intake;
 mod interpret;
@@ -71,6 +72,8 @@ pub trait Observer: Send {
     fn recorded(&mut self, record: &Record);
     /// A running attempt did something worth showing.
     fn activity(&mut self, activity: &Activity);
+    /// The run is about to be given more units: it is of this pipeline from now on.
+    fn grown(&mut self, pipeline: &Pipeline);
     /// Something worth telling that is no event of the run.
     fn note(&mut self, text: &str);
 }
@@ -140,6 +143,8 @@ pub struct Engine {
     options: Options,
     /// The hash of each unit's inputs, for trailers.
     inputs: BTreeMap<UnitId, String>,
+    /// Units that an earlier run landed.
+    kept: Vec<records::KeptUnit>,
     tasks: JoinSet<dispatch::Done>,
     /// Places of attempts whose outcome is recorded, being removed.
     discards: JoinSet<Result<(), String>>,
@@ -190,6 +195,7 @@ impl Engine {
             observer,
             options,
             inputs,
+            kept: kept_units(&records),
             tasks: JoinSet::new(),
             discards: JoinSet::new(),
             stops: BTreeMap::new(),
@@ -213,7 +219,7 @@ impl Engine {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })])?;
-        engine.write_missing_records(kept_units(&records)).await?;
+        engine.write_missing_records().await?;
         engine.recover().await?;
         Ok(engine)
     }

@@ -176,7 +176,7 @@ pub(super) fn text_of<T: Serialize>(record: &T) -> String {
 
 impl Engine {
     /// Tells git what it should know by now: how the run began, and every approval that is in the queue.
-    pub(super) async fn write_missing_records(&mut self, kept: Vec<KeptUnit>) -> Result<(), EngineError> {
+    pub(super) async fn write_missing_records(&mut self) -> Result<(), EngineError> {
         let start = self
             .state
             .start()
@@ -193,7 +193,7 @@ impl Engine {
             meant_for: start.meant_for,
             base: start.base,
             hash: start.frozen,
-            kept,
+            kept: self.kept.clone(),
             frozen: String::from_utf8_lossy(&frozen).into_owned(),
         };
         let tree = self.tools.repository.tree_of(&record.base)?;

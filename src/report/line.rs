@@ -237,8 +237,8 @@ impl Lines<'_> {
         let evidence = match event {
             RunEvent::PreflightEnded { evidence, .. } => evidence,
             RunEvent::ConflictsForeseen(_) => return self.collisions(),
+            RunEvent::UnitsAdded { units, .. } => return Some(self.added(units)),
             RunEvent::RunStarted { .. }
-            | RunEvent::UnitsAdded { .. }
             | RunEvent::EngineStarted { .. }
             | RunEvent::EngineStopped { .. }
             | RunEvent::RunRebuilt { .. }
@@ -249,6 +249,16 @@ impl Lines<'_> {
         let target = one_line(&self.view.run.target, TEXT_CHARS_MAX);
         let text = format!("preflight  {}", evidence_text(evidence));
         Some(self.compose(tone, self.mark(tone), Some(ms), &target, &text))
+    }
+
+    /// A line for each unit that joined the run.
+    fn added(&self, units: &[UnitId]) -> String {
+        let title = |id: &UnitId| self.view.unit(id).map_or("", |unit| &unit.title);
+        let line = |id: &UnitId| {
+            let title = one_line(title(id), TEXT_CHARS_MAX);
+            self.compose(Tone::Good, "ADDED", None, id.as_str(), &title)
+        };
+        units.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
     /// A line for each collision that was not foreseen before.

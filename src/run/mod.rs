@@ -11,6 +11,7 @@ mod agenda;
 mod branches;
 pub mod checks;
 mod decide;
+mod grow;
 pub mod order;
 mod radar;
 mod resources;
@@ -19,6 +20,7 @@ mod simulation;
 mod stall;
 #[cfg(test)]
 mod tests;
+mod wish;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +41,7 @@ use crate::unit;
 pub use checks::{hash_json, inputs, queue_checks, subject, unit_checks};
 pub use radar::{LiveAuthor, LiveHead, Scene};
 pub use resources::rivals;
+pub use wish::{QueueWish, Refusal, UnitWish, Wish};
 
 /// What is known of a run.
 #[derive(Debug, Clone, PartialEq)]

@@ -55,38 +55,40 @@ pub struct View {
 impl View {
     /// The view before the first event.
     pub fn new(pipeline: &Pipeline) -> Self {
-        let index: HashMap<UnitId, usize> = pipeline
-            .units
-            .iter()
-            .enumerate()
-            .map(|(place, unit)| (unit.id.clone(), place))
-            .collect();
-        let mut dependants = vec![Vec::new(); pipeline.units.len()];
-        let mut needs_left = vec![0; pipeline.units.len()];
-        for (place, unit) in pipeline.units.iter().enumerate() {
-            for needed in unit.needs.iter().filter_map(|id| index.get(id)) {
-                dependants[*needed].push(place);
-                needs_left[place] += 1;
-            }
-        }
-        let units: Vec<UnitView> = pipeline
-            .units
-            .iter()
-            .map(|unit| UnitView::new(pipeline, unit))
-            .collect();
-        let mut counts = Counts::default();
-        for unit in &units {
-            counts.add(unit.state);
-        }
-        Self {
+        let mut view = Self {
             run: RunView::new(pipeline),
-            units,
-            counts,
-            index,
-            dependants,
-            needs_left,
+            units: Vec::new(),
+            counts: Counts::default(),
+            index: HashMap::new(),
+            dependants: vec![],
+            needs_left: vec![],
             running: BTreeMap::new(),
             queue: Queue::new(Settings::of(pipeline)),
+        };
+        view.grow(pipeline);
+        view
+    }
+
+    /// Takes in the units of `pipeline` that stand behind those it has.
+    pub fn grow(&mut self, pipeline: &Pipeline) {
+        let had = self.units.len();
+        let more = pipeline.units.get(had..).unwrap_or_default();
+        let ids = more.iter().map(|unit| unit.id.clone());
+        self.index.extend(ids.zip(had..));
+        self.dependants.resize(had + more.len(), Vec::new());
+        for (place, unit) in (had..).zip(more) {
+            let needed = || unit.needs.iter().filter_map(|id| self.index.get(id).copied());
+            let there = |place: &usize| self.units.get(*place).is_some_and(|unit| unit.state.is_done());
+            self.needs_left
+                .push(needed().filter(|place| !there(place)).count());
+            for needed in needed().collect::<Vec<_>>() {
+                self.dependants[needed].push(place);
+            }
+        }
+        for (place, unit) in (had..).zip(more) {
+            let view = UnitView::new(pipeline, unit, self.idle_state(place));
+            self.counts.add(view.state);
+            self.units.push(view);
         }
     }
 

@@ -415,16 +415,12 @@ impl UnitView {
         !self.conflicts.is_empty() && !latest.is_some_and(done)
     }
 
-    pub(super) fn new(pipeline: &Pipeline, unit: &Unit) -> Self {
+    pub(super) fn new(pipeline: &Pipeline, unit: &Unit, state: UnitState) -> Self {
         Self {
             id: unit.id.clone(),
             title: unit.title.clone(),
             tier: unit.tier.clone(),
-            state: if unit.needs.is_empty() {
-                UnitState::Ready
-            } else {
-                UnitState::Waiting
-            },
+            state,
             reason: None,
             sentence: None,
             needs: unit.needs.clone(),

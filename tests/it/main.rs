@@ -10,6 +10,7 @@ mod badluck;
 mod branches;
 mod conflict;
 mod conformance;
+mod control;
 mod crash;
 mod doctor;
 mod exclusive;

@@ -248,25 +248,6 @@ fn what_could_never_land_is_refused_before_anything_is_written() {
     assert_eq!(world.git(&["for-each-ref", "refs/pipeline"]), "");
 }
 
-#[test]
-fn an_engine_that_runs_is_named_and_nothing_is_written() {
-    let world = with_branches(&["x"]);
-    world.write("agents/author.sh", "touch \"$COUNT_DIR/runs\"; sleep 600\n");
-    world.commit("chore: a slow author");
-    let engine = world.start(&["run", "rfc.yaml"]);
-    world.wait_until("the author", || world.base().join("count/runs").exists());
-    let said = add(&world, &["x"], 7);
-    assert!(
-        said.contains("another engine") && said.contains("Ctrl-C or `kill`"),
-        "{said}"
-    );
-    assert_eq!(world.git(&["for-each-ref", "refs/pipeline/added"]), "");
-    let mut engine = engine;
-    engine.kill().unwrap();
-    engine.wait().unwrap();
-    add(&world, &["x"], 0);
-}
-
 /// Needs the failpoints of builds with debug assertions.
 #[cfg(debug_assertions)]
 #[test]

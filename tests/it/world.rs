@@ -95,7 +95,7 @@ impl World {
     fn in_folder(folder: TempDir) -> Self {
         let base = folder.path();
         let repo = base.join("repo");
-        for name in ["repo", "home", "state", "count", "tmp"] {
+        for name in ["repo", "home", "state", "count", "tmp", "runtime"] {
             std::fs::create_dir(base.join(name)).unwrap();
         }
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
@@ -104,6 +104,7 @@ impl World {
             ("HOME".to_owned(), text(base.join("home"))),
             ("XDG_STATE_HOME".to_owned(), text(base.join("state"))),
             ("TMPDIR".to_owned(), text(base.join("tmp"))),
+            ("XDG_RUNTIME_DIR".to_owned(), text(base.join("runtime"))),
             ("COUNT_DIR".to_owned(), text(base.join("count"))),
             ("LANG".to_owned(), "C.UTF-8".to_owned()),
             ("GIT_CONFIG_NOSYSTEM".to_owned(), "1".to_owned()),

@@ -33,6 +33,7 @@ mod trace;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use coverage::Counts;
 use dice::Dice;
@@ -42,6 +43,8 @@ use setting::{Kind, Setting, unit_id};
 
 use crate::event::{Event, Record, RunEvent, StopCause, UnitEvent, UnitScoped};
 use crate::id::{RunId, UnitId};
+use crate::run::State;
+use crate::spec::{Pipeline, Unit};
 
 /// Seeds of the test command.
 const SEEDS: u64 = 10_000;
@@ -156,8 +159,26 @@ fn play(seed: u64) -> Driver {
     assert!(folded == driver.state, "the fold of the journal is the state");
     if driver.setting.is_thorough() {
         check_journal(&driver);
+        check_growth(&driver, folded);
     }
     driver
+}
+
+/// A run that is given a unit at its end is as if it had had it from the beginning.
+fn check_growth(driver: &Driver, folded: State) {
+    let mut more = Pipeline::clone(&driver.setting.pipeline);
+    let unit = more.units.first().cloned().expect("a run has units");
+    more.units.push(Unit {
+        id: "one-more".parse().expect("an id"),
+        needs: Vec::new(),
+        ..unit
+    });
+    let more = Arc::new(more);
+    let had = recovery::fold(&more, &driver.journal);
+    assert!(
+        folded.grown(more) == had,
+        "a run that grows is as if it had been larger"
+    );
 }
 
 /// The journal as it would be read back from a disk says the same.

@@ -28,6 +28,7 @@ mod races;
 mod resolving;
 mod scene;
 mod speculation;
+mod steering;
 mod verification;
 
 use std::path::Path;

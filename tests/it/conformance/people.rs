@@ -142,23 +142,6 @@ fn what_stood_on_a_unit_that_is_given_up_is_verified_without_it() {
 }
 
 #[test]
-fn while_an_engine_runs_the_verbs_say_who_has_the_repository() {
-    let scene = given("window: 1").units("a").closed().start();
-    scene.verifying("a");
-    for verb in [
-        &["pause"] as &[&str],
-        &["resume"],
-        &["cancel", "a"],
-        &["queue", "top", "a"],
-        &["queue", "freeze", "--below", "1"],
-    ] {
-        scene.call(verb, 7).told("pipeline run");
-    }
-    // Readers need nobody's leave.
-    scene.line("a verifying").open().ends(0).landed("a");
-}
-
-#[test]
 fn what_cannot_be_is_refused_with_its_place_and_the_way_on() {
     let scene = three_in_line();
     for (verb, code, told) in [

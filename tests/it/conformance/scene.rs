@@ -138,6 +138,13 @@ impl Scene {
         self
     }
 
+    /// Waits until `status` tells that of the unit.
+    pub(super) fn until_is(&self, unit: char, state: &str) -> &Self {
+        let stands = || self.world.unit_state(&unit.to_string()) == state;
+        self.world.wait_until(&format!("{unit} to be {state}"), stands);
+        self
+    }
+
     /// Waits until they are all in line.
     pub(super) fn in_line(&self, names: &str) -> &Self {
         names

@@ -15,7 +15,6 @@ fn a_second_engine_is_refused_and_told_who_has_the_repository() {
     let engine = start_and_wait(&world);
     let said = world.expect(&["run", "rfc.yaml"], 7);
     assert!(said.err.contains(&engine.id().to_string()), "{}", said.err);
-    world.expect(&["retry", "api"], 7);
     let status = world.status();
     assert_eq!(status["run"]["state"], "running", "readers work meanwhile");
     let_go(&world);
