@@ -141,6 +141,9 @@ pub fn footer(view: &View, now: Timestamp, style: LineStyle) -> String {
     format!("{word} {}", totals(view, now, style))
 }
 
+/// What an engine waits for that a person paused.
+pub(super) const PAUSED: &str = "paused until `pipeline resume`";
+
 /// One line for a log that is read while nothing happens.
 pub fn heartbeat(view: &View, now: Timestamp) -> String {
     let running: Vec<String> = view
@@ -154,7 +157,9 @@ pub fn heartbeat(view: &View, now: Timestamp) -> String {
             )
         })
         .collect();
-    let running = if running.is_empty() {
+    let running = if running.is_empty() && view.queue().is_paused() {
+        PAUSED.to_owned()
+    } else if running.is_empty() {
         "nothing runs".to_owned()
     } else {
         running.join(", ")
@@ -498,7 +503,7 @@ impl Lines<'_> {
                 Some(self.compose(Tone::Bad, "STALLED", None, "queue", &text))
             }
             QueueEvent::QueuePaused => {
-                Some(self.word_of_person("paused: what runs goes on, nothing starts or lands"))
+                Some(self.word_of_person("paused: what is under way ends, nothing starts or lands"))
             }
             QueueEvent::QueueResumed => Some(self.word_of_person("the pause is lifted")),
             QueueEvent::QueueFrozen { below } => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
-use super::line::{LineStyle, event_line, totals};
+use super::line::{LineStyle, PAUSED, event_line, totals};
 use super::text::{duration, one_line};
 use crate::event::{Event, Record, UnitEvent};
 use crate::port::Activity;
@@ -209,6 +209,9 @@ fn waiting_lines(view: &View, style: LineStyle) -> Vec<String> {
     let rest = usize::try_from(count)
         .unwrap_or(usize::MAX)
         .saturating_sub(lines.len());
+    if view.queue().is_paused() {
+        lines.insert(0, format!(" {} {PAUSED}", style.choose("⏸", "=")));
+    }
     if rest > 0 {
         lines.push(format!("   and {rest} more wait"));
     }

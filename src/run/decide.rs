@@ -357,7 +357,7 @@ impl State {
             return Some(StopCause::Signal);
         }
         if self.queue.is_paused() {
-            return Some(StopCause::Human);
+            return (!self.paused_at_work).then_some(StopCause::Human);
         }
         if !asked.starts.is_empty() || self.ready(facts).next().is_some() {
             return self.budget_is_spent().then_some(StopCause::Budget);

@@ -74,6 +74,8 @@ pub struct State {
     spent: Usd,
     last_stop: Option<StopCause>,
     finished: bool,
+    /// The pause was said to the engine that works, which whoever said so can tell to go on.
+    paused_at_work: bool,
     quiet: stall::Quiet,
     foreseen: Foreseen,
 }
@@ -225,6 +227,7 @@ impl State {
             spent: Usd::default(),
             last_stop: None,
             finished: false,
+            paused_at_work: false,
             quiet: stall::Quiet::default(),
             foreseen: Foreseen::default(),
         };
@@ -284,6 +287,7 @@ impl State {
                 self.held.release_all();
                 self.last_stop = None;
                 self.finished = false;
+                self.paused_at_work = false;
             }
             RunEvent::EngineStopped { why } => self.last_stop = Some(*why),
             RunEvent::UnitsAdded { frozen, .. } => {
@@ -384,6 +388,11 @@ impl State {
             self.evidence.saw_target(evidence);
         }
         self.queue.apply(event).map_err(|why| illegal(why.to_string()))?;
+        match event {
+            QueueEvent::QueuePaused => self.paused_at_work = true,
+            QueueEvent::QueueResumed => self.paused_at_work = false,
+            _ => {}
+        }
         self.hold_for_verification(event);
         for (id, news) in news_for_units(event) {
             if let Some(unit) = self.units.get_mut(id) {

@@ -135,6 +135,8 @@ pub(super) const EXPECTED: &[&str] = &[
     "world the target was forced back",
     "world the target was deleted",
     "world a wish was refused",
+    "world somebody called",
+    "world an engine that was paused went on",
     "land_refused push_rejected",
     "entry_held push_rejected",
     "world two held different resources",

@@ -528,6 +528,12 @@ impl Driver {
             return self.end(fence);
         }
         let told = settled.stop.is_some() || settled.sleep.is_some() || self.stopping.is_some();
+        if !told && self.state.queue().is_paused() {
+            // Whoever paused the engine that works lets it go on, some time.
+            self.see("an engine that was paused went on");
+            self.lift_holds()?;
+            return Ok(());
+        }
         assert!(told || self.faulty, "the run neither works nor waits nor stops");
         self.pass(settled.sleep.unwrap_or(SignedDuration::from_secs(15)));
         Ok(())

@@ -54,6 +54,8 @@ pub(super) struct Laws {
     branches: BTreeMap<UnitId, Oid>,
     /// Since when nothing has landed, been begun to wait for, or been told of.
     quiet: Timestamp,
+    /// Whether somebody waited whom no person holds.
+    waited: bool,
     /// When the latest of the runs in a row ended that the machine could not carry out, and how many these are.
     machine: Option<(Timestamp, u32)>,
     /// Verifications that began although the wait after these was not over; those that reuse evidence run nothing.
@@ -83,6 +85,7 @@ impl Laws {
             raised: BTreeMap::new(),
             branches: BTreeMap::new(),
             quiet: Timestamp::MIN,
+            waited: false,
             machine: None,
             hasty: BTreeSet::new(),
         }
@@ -173,7 +176,6 @@ impl Laws {
     /// After an event was taken in.
     pub(super) fn after(&mut self, record: &Record, state: &State, git: &Git, setting: &Setting) {
         assert!(state.running() <= self.slots, "no more runs than there are slots");
-        self.keep_watch(record, setting);
         self.reuse_young(record, setting);
         self.wait_for_the_machine(record);
         match &record.event {
@@ -192,6 +194,7 @@ impl Laws {
             }
             Event::Run(_) => {}
         }
+        self.keep_watch(record, setting);
     }
 
     /// Only what passed in a real run is used again, and only for so long.
@@ -249,25 +252,37 @@ impl Laws {
         self.machine = Some((at, self.machine.map_or(1, |(_, failures)| failures + 1)));
     }
 
-    /// An alarm is raised only where units wait, nobody has paused the run, and nothing has landed for so long.
+    /// An alarm is raised only where units wait that no person holds, and nothing has landed for so long.
     fn keep_watch(&mut self, record: &Record, setting: &Setting) {
-        match &record.event {
-            Event::Queue(QueueEvent::QueueStalled { .. }) => {
-                let quiet = record.at.duration_since(self.quiet).unsigned_abs();
-                assert!(
-                    quiet >= setting.pipeline.queue.stall_alarm,
-                    "the alarm comes after {quiet:?}"
-                );
-                assert!(
-                    !self.line.is_empty() && !self.paused,
-                    "there is nothing to wait for"
-                );
-            }
-            Event::Queue(QueueEvent::Landed { .. }) | Event::Run(RunEvent::EngineStarted { .. }) => {}
-            Event::Queue(QueueEvent::Enqueued { .. }) if self.line.is_empty() => {}
-            Event::Queue(_) | Event::Run(_) | Event::Unit(_) => return,
+        let waits = !self.paused
+            && self
+                .line
+                .keys()
+                .any(|unit| !self.is_frozen(unit, &setting.pipeline));
+        let alarm = matches!(record.event, Event::Queue(QueueEvent::QueueStalled { .. }));
+        if alarm {
+            let quiet = record.at.duration_since(self.quiet).unsigned_abs();
+            assert!(
+                quiet >= setting.pipeline.queue.stall_alarm,
+                "the alarm comes after {quiet:?}"
+            );
+            assert!(waits, "there is nothing to wait for");
         }
-        self.quiet = record.at;
+        let is_news = matches!(
+            record.event,
+            Event::Queue(QueueEvent::Landed { .. }) | Event::Run(RunEvent::EngineStarted { .. })
+        );
+        if alarm || is_news || !self.waited {
+            self.quiet = record.at;
+        }
+        self.waited = waits;
+    }
+
+    /// Whether a freeze holds a unit.
+    fn is_frozen(&self, unit: &UnitId, pipeline: &Pipeline) -> bool {
+        let written = pipeline.unit(unit).map(|unit| unit.priority);
+        let priority = self.raised.get(unit).copied().or(written);
+        self.frozen_below.is_some_and(|below| priority < Some(below))
     }
 
     fn keep_green(&mut self, evidence: &Evidence) {
@@ -396,13 +411,8 @@ impl Laws {
     fn may_land_now(&self, commit: &Oid, setting: &Setting) {
         assert!(!self.paused, "nothing lands while a person has paused the run");
         for member in &self.built[commit].units {
-            let written = setting.pipeline.unit(&member.unit).map(|unit| unit.priority);
-            let priority = self.raised.get(&member.unit).copied().or(written);
-            assert!(
-                self.frozen_below.is_none_or(|below| priority >= Some(below)),
-                "{} lands though it is frozen",
-                member.unit
-            );
+            let frozen = self.is_frozen(&member.unit, &setting.pipeline);
+            assert!(!frozen, "{} lands though it is frozen", member.unit);
         }
     }
 

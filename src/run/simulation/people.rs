@@ -1,4 +1,5 @@
-//! What people do: to the target and its checkout at any moment, and to units while no engine runs.
+//! What people do to the target and its checkout, and what they want of units and queue, while an engine works and while none
+//! does.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,20 +10,11 @@ use super::agents::{Truth, truth_of};
 use super::driver::{Driver, Halt, Step};
 use super::git::{File, Integration, Mark, OTHERS, Path, Stamp, THEIRS, Tree};
 use super::setting::{Kind, number_of, unit_id};
-use crate::event::{EntryEnd, Event, Head, QueueEvent, Reason, Record, StopCause, UnitEvent, UnitScoped};
+use crate::event::StopCause;
 use crate::id::{Oid, UnitId};
-use crate::run::{decide, queue_checks};
+use crate::queue::EntryView;
+use crate::run::{QueueWish, UnitWish, Wish, queue_checks};
 use crate::unit::Phase;
-
-/// What a person wants of a unit; as in `engine::steer`.
-#[derive(Debug, Clone)]
-enum Wish {
-    Decide(bool),
-    Retry,
-    Resolve { head: Head, base: Oid },
-    Discard,
-    Cancel,
-}
 
 impl Driver {
     /// Trouble while an engine waits: signals, kills, time, and other people.
@@ -46,7 +38,8 @@ impl Driver {
                 self.see("killed at rest");
                 return Err(Halt::Killed);
             }
-            12..=24 if self.fuse.is_none() => self.fuse = Some(self.dice.roll(7)),
+            12..=17 => self.somebody_calls()?,
+            18..=30 if self.fuse.is_none() => self.fuse = Some(self.dice.roll(7)),
             _ => {}
         }
         Ok(())
@@ -198,7 +191,7 @@ impl Driver {
         let gated: Vec<UnitId> = self.state.gates().map(|(unit, _)| unit.clone()).collect();
         for unit in &gated {
             let approves = self.setting.kind == Kind::Calm || self.dice.chance(80);
-            self.wish(unit, Wish::Decide(approves))?;
+            self.wish(wish_of(unit, decision(approves)))?;
         }
         Ok(lifted || !gated.is_empty())
     }
@@ -219,9 +212,8 @@ impl Driver {
             if !self.dice.chance(wishes) {
                 continue;
             }
-            let wish = self.draw_wish(&unit, phase);
-            if let Some(wish) = wish {
-                self.wish(&unit, wish)?;
+            if let Some(wish) = self.draw_wish(&unit, phase) {
+                self.wish(wish_of(&unit, wish))?;
             }
         }
         self.wish_of_queue()?;
@@ -230,13 +222,28 @@ impl Driver {
         Ok(())
     }
 
-    fn draw_wish(&mut self, unit: &UnitId, phase: Phase) -> Option<Wish> {
+    /// What somebody says to the engine that has the run.
+    pub(super) fn somebody_calls(&mut self) -> Step {
+        self.see("somebody called");
+        if self.dice.chance(50) {
+            return self.wish_of_queue();
+        }
+        let number = usize::try_from(self.dice.roll(64)).expect("few") % self.setting.natures.len();
+        let unit = unit_id(number);
+        let phase = self.state.unit(&unit).expect("a unit of the pipeline").phase();
+        match self.draw_wish(&unit, phase) {
+            Some(wish) => self.wish(wish_of(&unit, wish)),
+            None => Ok(()),
+        }
+    }
+
+    fn draw_wish(&mut self, unit: &UnitId, phase: Phase) -> Option<UnitWish> {
         Some(match self.dice.roll(10) {
-            0..=5 if phase == Phase::Gated => Wish::Decide(self.dice.chance(70)),
+            0..=5 if phase == Phase::Gated => decision(self.dice.chance(70)),
             0..=4 if phase == Phase::Evicted => self.repair(unit)?,
-            8 => Wish::Cancel,
-            9 => Wish::Discard,
-            _ => Wish::Retry,
+            8 => UnitWish::Cancel,
+            9 => UnitWish::Discard,
+            _ => UnitWish::Retry { note: None },
         })
     }
 
@@ -249,52 +256,39 @@ impl Driver {
         }
         let below = i64::from(self.dice.roll(4)) - 1;
         let interrupt = self.dice.chance(50);
-        let event = match self.dice.roll(24) {
-            0 if !self.state.queue().is_paused() => QueueEvent::QueuePaused,
-            1 if self.state.queue().frozen_below() != Some(below) => QueueEvent::QueueFrozen { below },
+        let wish = match self.dice.roll(24) {
+            0 => QueueWish::Pause,
+            1 => QueueWish::Freeze { below },
             2..=5 => {
                 let queue = self.state.queue();
-                let raise = |entry: crate::queue::EntryView| {
-                    let priority = queue.priority_on_top(&entry.unit)?;
-                    Some((entry.unit, priority))
-                };
-                let raised: Vec<(UnitId, i64)> = queue.entries().into_iter().filter_map(raise).collect();
-                if raised.is_empty() {
+                let is_behind = |entry: &EntryView| queue.priority_on_top(&entry.unit).is_some();
+                let behind: Vec<EntryView> = queue.entries().into_iter().filter(is_behind).collect();
+                if behind.is_empty() {
                     return Ok(());
                 }
-                let (unit, priority) = self.dice.pick(&raised);
-                QueueEvent::EntryRaised {
-                    unit,
-                    priority,
-                    interrupt,
-                }
+                let unit = self.dice.pick(&behind).unit;
+                QueueWish::Top { unit, interrupt }
             }
             _ => return Ok(()),
         };
-        self.record_queue(event)
+        self.wish(Wish::Queue(wish))
     }
 
     /// A pause and a freeze are lifted; `false` where there is none.
-    fn lift_holds(&mut self) -> Step<bool> {
-        let (paused, frozen) = (
-            self.state.queue().is_paused(),
-            self.state.queue().frozen_below().is_some(),
-        );
-        if paused {
-            self.record_queue(QueueEvent::QueueResumed)?;
-        }
-        if frozen {
-            self.record_queue(QueueEvent::QueueThawed)?;
-        }
-        Ok(paused || frozen)
+    pub(super) fn lift_holds(&mut self) -> Step<bool> {
+        let queue = self.state.queue();
+        let held = queue.is_paused() || queue.frozen_below().is_some();
+        self.wish(Wish::Queue(QueueWish::Resume))?;
+        self.wish(Wish::Queue(QueueWish::Thaw))?;
+        Ok(held)
     }
 
     /// A person's commit on the target instead of the unit's.
-    fn repair(&mut self, unit: &UnitId) -> Option<Wish> {
+    fn repair(&mut self, unit: &UnitId) -> Option<UnitWish> {
         let base = self.git.target.clone()?;
         let number = number_of(unit);
         let head = self.write(number, &base, &base);
-        Some(Wish::Resolve { head, base })
+        Some(UnitWish::Resolve { head, base })
     }
 
     /// Some units, with what they need.
@@ -309,49 +303,28 @@ impl Driver {
         Arc::new(only)
     }
 
-    /// Writes a wish down where it can be true, as `engine::steer` does.
-    fn wish(&mut self, unit: &UnitId, wish: Wish) -> Step {
-        let phase = self.state.unit(unit).expect("a unit of the pipeline").phase();
-        let what = match wish {
-            Wish::Decide(approved) if phase == Phase::Gated => UnitEvent::GateDecided {
-                approved,
-                message: None,
-            },
-            Wish::Retry if phase != Phase::Landed && phase != Phase::Discarded => {
-                UnitEvent::UnitRetried { note: None }
-            }
-            Wish::Discard if phase != Phase::Landed && phase != Phase::Discarded => UnitEvent::UnitDiscarded,
-            Wish::Resolve { head, base } if phase == Phase::Evicted => UnitEvent::UnitResolved { head, base },
-            Wish::Cancel if !decide::has_ended(phase) || phase == Phase::Blocked => UnitEvent::UnitEvicted {
-                reason: Reason::Cancelled,
-                sentence: String::new(),
-            },
-            Wish::Decide(_) | Wish::Retry | Wish::Resolve { .. } | Wish::Discard | Wish::Cancel => {
-                return Ok(());
-            }
-        };
-        let cancels = matches!(&what, UnitEvent::UnitEvicted { .. });
-        let event = Event::Unit(UnitScoped {
-            unit: unit.clone(),
-            what,
-        });
-        let leave = || {
-            let end = EntryEnd::Cancelled;
-            let unit = unit.clone();
-            Event::Queue(QueueEvent::EntryLeft { unit, end })
-        };
-        let in_line = self.state.queue().entry(unit).is_some();
-        // Who is cancelled in line is cancelled by leaving it.
-        let event = (!cancels || !in_line).then_some(event);
-        let events: Vec<Event> = in_line.then(leave).into_iter().chain(event).collect();
-        let mut rehearsed = self.state.clone();
-        for event in &events {
-            let (at, event) = (self.now, event.clone());
-            if rehearsed.apply(&Record { seq: 0, at, event }).is_err() {
+    /// Writes a wish down where it can be true.
+    fn wish(&mut self, wish: Wish) -> Step {
+        match self.state.events_of(self.now, wish) {
+            Ok(events) => self.record(events),
+            Err(_) => {
                 self.see("a wish was refused");
-                return Ok(());
+                Ok(())
             }
         }
-        self.record(events)
+    }
+}
+
+fn wish_of(unit: &UnitId, wish: UnitWish) -> Wish {
+    let unit = unit.clone();
+    Wish::Unit { unit, wish }
+}
+
+fn decision(approves: bool) -> UnitWish {
+    if approves {
+        UnitWish::Approve
+    } else {
+        let message = "not like this".to_owned();
+        UnitWish::Reject { message }
     }
 }

@@ -162,5 +162,16 @@ fn a_paused_run_wakes_for_nothing() {
     driver.verify(Infrastructure);
     driver.queue_event(QueueEvent::QueuePaused);
     driver.settle();
-    assert_eq!(driver.stopped, Some(StopCause::Human));
+    assert_eq!(
+        (driver.stopped, driver.wake),
+        (None, None),
+        "it waits for whoever paused it"
+    );
+    driver.begin_engine();
+    driver.settle();
+    assert_eq!(
+        driver.stopped,
+        Some(StopCause::Human),
+        "another was told by nobody"
+    );
 }

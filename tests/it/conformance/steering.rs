@@ -11,7 +11,19 @@ fn a_run_that_is_paused_lets_what_is_verified_finish_and_lands_nothing() {
         .told("what is under way comes to its end, and nothing more starts or lands");
     scene.line("a verifying, b held (paused)");
     scene.call(&["pause"], 0).told("paused already");
-    scene.open().ends(6).landed("").verified("a");
+    scene.open().until("verify_ended", None);
+    scene.line("a held (paused), b held (paused)").landed("");
+    // The engine waits for whoever paused it.
+    scene.call(&["resume"], 0).told("Next: pipeline status");
+    scene.ends(0).landed("a b").verified("a ab").nobody_paid();
+}
+
+#[test]
+fn an_engine_that_is_paused_can_be_stopped_and_another_does_not_wait() {
+    let scene = given("window: 1").units("ab").closed().start();
+    scene.verifying("a").call(&["pause"], 0).open();
+    scene.until("verify_ended", None).stop(143);
+    scene.run(6).told("`pipeline resume` lifts the pause").landed("");
     scene.call(&["resume"], 0).told("Next: pipeline run rfc.yaml");
     scene.run(0).landed("a b").verified("a ab").nobody_paid();
 }
