@@ -175,7 +175,10 @@ impl Laws {
 
     /// After an event was taken in.
     pub(super) fn after(&mut self, record: &Record, state: &State, git: &Git, setting: &Setting) {
-        assert!(state.running() <= self.slots, "no more runs than there are slots");
+        // Evidence that stands in for a run is told as one that begins and ends at once, in no slot.
+        if !matches!(record.event, Event::Queue(QueueEvent::VerifyStarted { .. })) {
+            assert!(state.running() <= self.slots, "no more runs than there are slots");
+        }
         self.reuse_young(record, setting);
         self.wait_for_the_machine(record);
         match &record.event {
