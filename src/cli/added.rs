@@ -5,15 +5,16 @@
 //! it: so the same wishes give the same pipeline, and a run that has the rest is given more units instead of being begun
 //! anew. A wish goes when a new run begins after its unit landed, or after a person gave it up.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 
 use serde::{Deserialize, Serialize};
 
-use super::context::{Context, Frozen, Reading};
+use super::context::{Context, Reading, tell};
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::git::RecordText;
 use crate::id::{Oid, UnitId};
+use crate::run::Frozen;
 use crate::spec::{FromBranch, Pipeline, Unit};
 use crate::view::UnitState;
 
@@ -37,15 +38,27 @@ pub(super) struct Wish {
     place: u32,
 }
 
-/// Keeps others from writing wishes until it is dropped; waits for one that does.
+/// Keeps others from writing wishes until it is dropped, and a run from being begun or added to meanwhile. Waits for who
+/// does.
 pub(super) fn lock(context: &Context) -> Result<File, Failure> {
-    let folder = context.home.root();
-    let locked = fs::create_dir_all(folder).and_then(|()| {
-        let folder = File::open(folder)?;
-        folder.lock()?;
-        Ok(folder)
-    });
-    locked.map_err(|error| Failure::io("lock", folder, &error))
+    let path = context.home.root().join("added.lock");
+    let io = |error: std::io::Error| Failure::io("lock", &path, &error);
+    fs::create_dir_all(context.home.root()).map_err(io)?;
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            tell("waiting for a `pipeline run` that begins, or another `pipeline queue add`");
+            file.lock().map_err(io)?;
+        }
+        Err(TryLockError::Error(error)) => return Err(io(error)),
+    }
+    Ok(file)
 }
 
 /// The wishes for a pipeline, the oldest first.

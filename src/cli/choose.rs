@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::context::{Context, Frozen, Reading, tell};
+use super::context::{Context, Reading, tell};
 use super::exit::Exit;
 use super::failure::Failure;
 use super::run::{Args, LandFlag};
 use crate::git::Repository;
 use crate::id::{Oid, RunId, UnitId};
-use crate::run::inputs;
+use crate::run::{Frozen, inputs};
 use crate::spec::{Adapter, Pipeline, nearest};
 use crate::view::{RunState, UnitState};
 

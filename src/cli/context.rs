@@ -6,8 +6,6 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::control::Place;
@@ -15,7 +13,7 @@ use crate::event::Record;
 use crate::git::{Repository, UserEnvironment};
 use crate::id::RunId;
 use crate::report::line::LineStyle;
-use crate::run::hash_json;
+use crate::run::{Frozen, hash_json};
 use crate::spec::{Pipeline, nearest};
 use crate::store::{self, Home};
 use crate::view::View;
@@ -270,27 +268,6 @@ pub struct Context {
     pub repository: Repository,
     /// Where its runs are stored.
     pub home: Home,
-}
-
-/// What a run was started with.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Frozen {
-    /// The pipeline file, from the repository root where it lies below it.
-    pub file: String,
-    /// The pipeline.
-    pub pipeline: Pipeline,
-}
-
-impl Frozen {
-    /// What is kept of it with the run.
-    pub fn text(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a pipeline serialises")
-    }
-
-    /// The hash by which a run recognises its file. Comments and layout do not count.
-    pub fn hash(&self) -> String {
-        hash_json(&self.pipeline)
-    }
 }
 
 /// A run that was read from its journal.

@@ -129,7 +129,7 @@ impl From<EngineError> for Failure {
                 .help("nothing was started; mend what it says, then run the same command"),
             EngineError::Pattern(error) => Self::new(Exit::InvalidFile, "pattern", error.to_string()),
             EngineError::Agent(error) => Self::new(Exit::Environment, "template", error.to_string()),
-            EngineError::Replay { .. } | EngineError::Name(_) => {
+            EngineError::Replay { .. } | EngineError::Name(_) | EngineError::Frozen { .. } => {
                 Self::new(Exit::Environment, "journal", error.to_string())
                     .help("`pipeline doctor --fix` sets the journal aside and rebuilds the run from git; keep it for a report")
             }
@@ -183,6 +183,11 @@ impl From<AskError> for Failure {
                 Exit::Held,
                 "refused",
                 "a person steers a run from a terminal of their own",
+            ),
+            AskError::Late => (
+                Exit::Held,
+                "late",
+                "`pipeline status` shows whether it is done; do not ask again before that",
             ),
             AskError::NoEngine | AskError::Gone | AskError::Io(_) => (
                 Exit::Environment,

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::context::{Context, Environment, Frozen, Screen, load_file, print, print_json, require_valid};
+use super::context::{Context, Environment, Screen, load_file, print, print_json, require_valid};
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::dag::{self, UnitGraph};
 use crate::git::Repository;
 use crate::id::UnitId;
+use crate::run::Frozen;
 use crate::run::order::{longest_stage_path, serialized};
 use crate::spec::{Adapter, Check, Land, Performer, Pipeline, Stage, StageKind, Tier, Unit, Verify};
 

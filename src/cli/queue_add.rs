@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::added::{self, Wish};
-use super::context::{Context, Frozen, Reading, load_file, println, require_valid};
+use super::context::{Context, Reading, load_file, println, require_valid};
 use super::exit::Exit;
 use super::failure::Failure;
-use crate::engine::control::Growth;
+use super::steer::{self, Handed};
 use crate::event::Reason;
 use crate::id::{Oid, UnitId, is_safe_name};
+use crate::run::Frozen;
 use crate::spec::Strategy;
 use crate::store;
 use crate::view::{UnitState, UnitView};
@@ -41,6 +42,13 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let target = super::choose::target_of(context, &run_args, &frozen.pipeline)?;
     // Two of these do not give the same place, or the same id, twice.
     let _lock = added::lock(context)?;
+    if let Some(run) = context
+        .runs()?
+        .last()
+        .filter(|_| store::holder(&context.home).is_some())
+    {
+        steer::require_hearing(context, run)?;
+    }
     let names = args.branches.iter().map(String::as_str).collect();
     let mut here = Here {
         context,
@@ -60,16 +68,18 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
     }
     added::write(context, &here.frozen.pipeline.name, &here.new)?;
     here.told.iter().for_each(|line| println(line));
-    if is_asked && here.hand_over()? {
-        println("The engine that runs takes it in. Next: pipeline queue");
-    } else if is_asked {
-        let next = format!(
-            "Next: pipeline run {}",
-            shell_words::quote(&path.display().to_string())
-        );
-        println(&match store::holder(&context.home) {
-            Some(holder) => format!("It waits for the end of {holder}, which cannot take it in. {next}"),
-            None => next,
+    if is_asked {
+        let run = format!("pipeline run {}", shell_words::quote(&path.display().to_string()));
+        println(&match here.hand_over()? {
+            Handed::Taken => "The engine that runs takes it in. Next: pipeline queue".to_owned(),
+            Handed::Kept => {
+                format!("The engine that runs has it and starts nothing any more. Once it has ended: {run}")
+            }
+            Handed::NotHere => format!(
+                "The engine that runs has another run, or one with other units than {} has now. Once it has ended: {run}",
+                path.display()
+            ),
+            Handed::NoEngine => format!("Next: {run}"),
         });
     }
     Ok(Exit::Done)
@@ -210,15 +220,15 @@ impl Here<'_> {
         Ok(true)
     }
 
-    /// Hands everything that was brought and that the run does not have to the engine that works on it; whether all of it
-    /// is with one now.
-    fn hand_over(&self) -> Result<bool, Failure> {
+    /// Hands everything that was brought and that the run does not have to the engine that works on it.
+    fn hand_over(&self) -> Result<Handed, Failure> {
         if store::holder(&self.context.home).is_none() {
-            return Ok(false);
+            return Ok(Handed::NoEngine);
         }
         let name = &self.frozen.pipeline.name;
-        let Some(reading) = super::choose::latest_of(self.context, name, &self.target)? else {
-            return Ok(false);
+        let latest = super::choose::latest_of(self.context, name, &self.target)?;
+        let Some(reading) = latest.filter(|reading| reading.frozen.file == self.frozen.file) else {
+            return Ok(Handed::NotHere);
         };
         let whole = added::lay_over(self.context, self.frozen.clone())?;
         let missing = if whole.hash() == reading.frozen.hash() {
@@ -226,15 +236,10 @@ impl Here<'_> {
         } else {
             added::missing_in(self.context, &reading.frozen, &whole.pipeline)?
         };
-        let Some(missing) = missing else {
-            return Ok(false);
-        };
-        let growth = Growth {
-            units: missing.to_vec(),
-            frozen: whole.text(),
-            hash: whole.hash(),
-        };
-        super::steer::grow(self.context, &reading.run, growth)
+        match missing {
+            Some(missing) => steer::hand_over(self.context, &reading.run, missing.to_vec()),
+            None => Ok(Handed::NotHere),
+        }
     }
 
     /// What could never land is refused here, where a person can do something about it.

@@ -6,7 +6,7 @@ use super::RunChoice;
 use super::context::{Context, Reading, println};
 use super::exit::Exit;
 use super::failure::Failure;
-use super::steer::Steering;
+use super::steer::{Steering, require_hearing};
 use crate::event::{Head, Reason};
 use crate::git::{Repository, SnapshotLimits, Taken};
 use crate::id::{Oid, UnitId};
@@ -156,6 +156,7 @@ fn done(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
     }
     // From here on no engine can take the run up that does not have it already, and none brings back a unit by itself.
     let mut steering = Steering::open(context, "resolve", reading)?;
+    require_hearing(context, &reading.run)?;
     let now = context.read(&reading.run)?;
     if now.view.unit(unit).is_none_or(|row| row.reason.is_none()) {
         let message = format!("`{unit}` is not evicted any more: there is nothing to resolve");

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::context::{Context, Frozen, clock, tell};
+use super::context::{Context, clock, tell};
 use super::failure::Failure;
 use crate::engine::rebuild::{RebuildError, known_runs, rebuild};
 use crate::engine::rows_of;
 use crate::id::RunId;
-use crate::run::State;
+use crate::run::{Frozen, State};
 use crate::store::Store;
 
 /// Runs that git knows and the state directory does not.

@@ -5,23 +5,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use super::choose::{
     Chosen, choose_run, refuse_filters, refuse_uncommitted_agents, target_of, tell_finished,
 };
-use super::context::{Context, Frozen, Reading, Screen, load_file, require_valid, tell};
+use super::context::{Context, Reading, Screen, load_file, require_valid, tell};
 use super::exit::{Exit, Signal};
 use super::failure::Failure;
 use super::screen::RunScreen;
 use super::steer::open_store;
 use super::tools::{fingerprint, random, tools};
-use crate::control;
+use crate::control::{self, Call, Listener};
 use crate::engine::steer::add_units;
 use crate::engine::{Engine, Observer, Options, rows_of};
 use crate::event::{Event, Record, RunEvent, UnitEvent, UnitScoped};
 use crate::id::{Oid, RunId, UnitId};
 use crate::port::{Activity, Stop};
+use crate::run::Frozen;
 use crate::spec::{Land, Pipeline, Unit, Usd};
 use crate::store::Store;
 
@@ -112,9 +114,26 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
     }
     let loaded = load_file(&context.environment, Some(&context.repository), &args.file)?;
     let frozen = require_valid(loaded, &args.file)?;
-    let frozen = super::added::lay_over(context, frozen)?;
     let target = target_of(context, args, &frozen.pipeline)?;
     let mut store = open_store(context, "run")?;
+    // Orphans of attempts must become children of this process, to be found and ended.
+    crate::process::become_subreaper().map_err(|error| {
+        Failure::new(
+            Exit::Environment,
+            "subreaper",
+            format!("this system has no subreapers: {error}"),
+        )
+    })?;
+    // Whatever a dead engine left works in nothing any more, and cannot speak for a person.
+    end_orphans(context)?;
+    // Until the run has the units that it begins with. Taken before anybody can call: who has it may be about to call.
+    let brought = super::added::lock(context)?;
+    let runtime = runtime()?;
+    let (_socket, calls) = {
+        let _runtime = runtime.enter();
+        listen_to_callers(context)
+    };
+    let frozen = super::added::lay_over(context, frozen)?;
     super::fetch::finish(context)?;
     let chosen = choose_run(context, args, frozen, &target)?;
     let base = chosen.base_branch(&target).to_owned();
@@ -123,7 +142,7 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
         Some(_) | None => None,
     };
     if let Some(cut_off) = chosen.cut_off(upstream.is_some()) {
-        store = settle_landing(context, store, cut_off)?;
+        store = settle_landing(context, &runtime, store, cut_off)?;
     }
     if let Some(upstream) = upstream {
         super::fetch::bring_target(context, &base, &upstream)?;
@@ -132,49 +151,41 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
         refuse_filters(&context.repository, &base)?;
         refuse_uncommitted_agents(&context.repository, pipeline, &base)?;
     }
-    match chosen {
+    let (run, frozen) = match chosen {
         Chosen::Finished(reading) => {
             // The engine that finished it may have been killed on its way out.
-            end_orphans(context)?;
             remove_leftovers(context, &reading.frozen.pipeline);
-            Ok(tell_finished(&reading))
+            return Ok(tell_finished(&reading));
         }
-        Chosen::Continue(reading) => drive(context, args, screen, store, reading.run, &reading.frozen),
+        Chosen::Continue(reading) => (reading.run, reading.frozen),
         Chosen::Extend {
             reading,
             frozen,
             units,
         } => {
-            super::branches::require(
-                context,
-                frozen
-                    .pipeline
-                    .units
-                    .iter()
-                    .filter(|unit| units.contains(&unit.id)),
-            )?;
+            let is_new = |unit: &&Unit| units.contains(&unit.id);
+            super::branches::require(context, frozen.pipeline.units.iter().filter(is_new))?;
             let now = super::context::clock().now();
-            let text = frozen.text();
-            add_units(
-                &mut store,
-                &reading.run,
-                now,
-                (units, frozen.hash()),
-                text.as_bytes(),
-            )?;
-            drive(context, args, screen, store, reading.run, &frozen)
+            add_units(&mut store, &reading.run, now, units, &frozen)?;
+            (reading.run, *frozen)
         }
         Chosen::Start { frozen, kept, .. } => {
             let land = args.land.map_or(frozen.pipeline.land, LandFlag::land);
             let run = start(context, &mut store, &frozen, (&target, land), kept)?;
-            drive(context, args, screen, store, run, &frozen)
+            (run, *frozen)
         }
-    }
+    };
+    drop(brought);
+    drive(context, args, screen, (runtime, calls), store, run, &frozen)
 }
 
 /// Takes an earlier run up and lets go of it again: that settles a landing it was cut off in.
-fn settle_landing(context: &Context, store: Store, earlier: &Reading) -> Result<Store, Failure> {
-    end_orphans(context)?;
+fn settle_landing(
+    context: &Context,
+    runtime: &Runtime,
+    store: Store,
+    earlier: &Reading,
+) -> Result<Store, Failure> {
     let pipeline = Arc::new(earlier.frozen.pipeline.clone());
     let tools = Arc::new(tools(context, &pipeline, &earlier.frozen.file, &earlier.run)?);
     let environment = fingerprint(&pipeline);
@@ -193,7 +204,7 @@ fn settle_landing(context: &Context, store: Store, earlier: &Reading) -> Result<
         .await?
         .release()
     };
-    Ok(runtime()?.block_on(settle)?)
+    Ok(runtime.block_on(settle)?)
 }
 
 /// Tells notes and nothing else.
@@ -210,7 +221,7 @@ impl Observer for NotesOnly {
 }
 
 /// Two threads are enough: the work is done by other processes.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+fn runtime() -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -286,6 +297,7 @@ fn drive(
     context: &Context,
     args: &Args,
     screen: Screen,
+    (runtime, calls): (Runtime, mpsc::Receiver<Call>),
     store: Store,
     run: RunId,
     frozen: &Frozen,
@@ -301,16 +313,7 @@ fn drive(
     let environment = fingerprint(&pipeline);
     let observer = RunScreen::new(context, &run, &pipeline, screen);
     let shared = observer.shared();
-    // Orphans of attempts must become children of this process, to be found and ended.
-    crate::process::become_subreaper().map_err(|error| {
-        Failure::new(
-            Exit::Environment,
-            "subreaper",
-            format!("this system has no subreapers: {error}"),
-        )
-    })?;
-    end_orphans(context)?;
-    let cause = runtime()?.block_on(async {
+    let cause = runtime.block_on(async {
         let mut engine = Engine::take_up(
             run,
             Arc::clone(&pipeline),
@@ -321,14 +324,13 @@ fn drive(
             Box::new(observer),
         )
         .await?;
+        engine.listen_to(calls);
         // The engine has taken over what could be; what is left now is nobody's.
         remove_leftovers(context, &pipeline);
-        // Declared after the engine, so that the socket is gone before the repository is free for another.
-        let (_socket, calls) = listen_to_callers(context);
         let (sender, receiver) = watch::channel(Stop::No);
         let signals = tokio::spawn(listen(sender));
         let ticks = tokio::spawn(super::screen::tick(shared.clone()));
-        let result = engine.run(receiver, calls).await;
+        let result = engine.run(receiver).await;
         signals.abort();
         ticks.abort();
         result.map_err(Failure::from)
@@ -339,7 +341,7 @@ fn drive(
 }
 
 /// Opens the control socket. A run goes on without one: then it can be stopped and not be steered.
-fn listen_to_callers(context: &Context) -> (Option<control::Listener>, mpsc::Receiver<control::Call>) {
+fn listen_to_callers(context: &Context) -> (Option<Listener>, mpsc::Receiver<Call>) {
     match control::listen(&context.control_place()) {
         Ok((listener, calls)) => (Some(listener), calls),
         Err(error) => {

@@ -8,11 +8,12 @@ use super::context::{Context, Reading, println, tell};
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::control::{self, AskError};
-use crate::engine::control::{Answer, Growth, Request, Want};
+use crate::engine::control::{Answer, Request, Want};
 use crate::engine::steer::Desk;
 use crate::event::{Event, QueueEvent};
 use crate::id::{RunId, UnitId};
 use crate::run::{QueueWish, UnitWish, Wish};
+use crate::spec::Unit;
 use crate::store::{Holder, Store, StoreLease};
 
 /// How long an engine that starts or ends is waited for, until either it listens or the repository is free.
@@ -25,60 +26,78 @@ pub(super) struct Steering<'a> {
     context: &'a Context,
     verb: &'static str,
     reading: &'a Reading,
-    /// While this process has the repository; otherwise an engine has it.
-    own: Option<Desk>,
+    who: Who,
+}
+
+/// Who writes down what a person wishes.
+enum Who {
+    /// This process, which has the repository.
+    This(Box<Desk>),
+    /// The engine that has it, and whether it acts upon what was wished last.
+    Engine { acts: bool },
 }
 
 impl<'a> Steering<'a> {
-    /// Takes the repository where it is free. As long as this lives no engine can take the run up then.
+    /// Takes the repository where it is free. As long as this lives no engine can take the run up that does not have it now.
     pub(super) fn open(
         context: &'a Context,
         verb: &'static str,
         reading: &'a Reading,
     ) -> Result<Self, Failure> {
-        let mut steering = Self {
+        let who = match desk(context, verb, reading) {
+            Err(held) if held.exit == Exit::Held => Who::Engine { acts: true },
+            desk => Who::This(Box::new(desk?)),
+        };
+        Ok(Self {
             context,
             verb,
             reading,
-            own: None,
-        };
-        match steering.take() {
-            Err(failure) if failure.exit != Exit::Held => Err(failure),
-            Ok(()) | Err(_) => Ok(steering),
-        }
-    }
-
-    fn take(&mut self) -> Result<(), Failure> {
-        let store = open_store(self.context, self.verb)?;
-        let pipeline = Arc::new(self.reading.frozen.pipeline.clone());
-        let clock = super::context::clock();
-        let mut desk = Desk::open(self.reading.run.clone(), pipeline, store, clock)?;
-        desk.take_notes().iter().for_each(|note| tell(note));
-        self.own = Some(desk);
-        Ok(())
+            who,
+        })
     }
 
     /// Writes a wish down, here or through the engine; the events it became, none where it is so already.
     pub(super) fn write(&mut self, wish: Wish) -> Result<Vec<Event>, Failure> {
-        let deadline = Instant::now() + PATIENCE;
         let request = request(&self.reading.run, Want::Wish(wish.clone()));
+        let mut deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(desk) = &mut self.own {
+            if let Who::This(desk) = &mut self.who {
                 return Ok(desk.write(wish)?);
             }
             match control::ask(&self.context.control_place(), &request) {
-                Ok(answer) => return read(&answer),
-                // It ended, or does not listen yet.
-                Err(AskError::NoEngine | AskError::Gone) => {}
+                Ok(answer) => {
+                    let (events, acts) = read(&answer)?;
+                    self.who = Who::Engine { acts };
+                    return Ok(events);
+                }
+                Err(AskError::NoEngine) => {}
+                Err(AskError::Gone) => {
+                    // Whether it had come to this before it ended the journal knows.
+                    let told = self.told_since(&wish)?;
+                    if !told.is_empty() {
+                        self.who = Who::Engine { acts: false };
+                        return Ok(told);
+                    }
+                    deadline = Instant::now() + PATIENCE;
+                }
                 Err(error) => return Err(error.into()),
             }
-            match self.take() {
+            match desk(self.context, self.verb, self.reading) {
+                // It ends, or does not listen yet.
                 Err(held) if held.exit == Exit::Held && Instant::now() < deadline => {
                     thread::sleep(LOOK_INTERVAL);
                 }
-                taken => taken?,
+                desk => self.who = Who::This(Box::new(desk?)),
             }
         }
+    }
+
+    /// The events since the run was read that a wish becomes.
+    fn told_since(&self, wish: &Wish) -> Result<Vec<Event>, Failure> {
+        let seen = self.reading.records.last().map_or(0, |record| record.seq);
+        let now = self.context.read(&self.reading.run)?.records.into_iter();
+        let since = now.filter(|record| record.seq > seen).map(|record| record.event);
+        Ok(since.filter(|event| wish.is_told_by(event)).collect())
     }
 
     /// The same for a wish that becomes an event of the queue.
@@ -93,18 +112,34 @@ impl<'a> Steering<'a> {
 
     /// Whether an engine has the run and acts upon what was wished.
     pub(super) fn is_live(&self) -> bool {
-        self.own.is_none()
+        matches!(self.who, Who::Engine { acts: true })
     }
 
     /// The command that comes next.
     pub(super) fn tell_next(&self) -> Exit {
-        if self.is_live() {
-            println("The engine that runs acts upon it. Next: pipeline status");
-        } else {
-            println(&format!("Next: pipeline run {}", self.reading.frozen.file));
-        }
+        let run = format!("pipeline run {}", self.reading.frozen.file);
+        println(&match self.who {
+            Who::This(_) => format!("Next: {run}"),
+            Who::Engine { acts: true } => {
+                "The engine that runs acts upon it. Next: pipeline status".to_owned()
+            }
+            Who::Engine { acts: false } => {
+                format!("The engine that runs does not act upon it. Once it has ended: {run}")
+            }
+        });
         Exit::Done
     }
+}
+
+/// Opens a run that no engine has, to write wishes into it.
+fn desk(context: &Context, verb: &str, reading: &Reading) -> Result<Desk, Failure> {
+    let store = open_store(context, verb)?;
+    // An engine may have given it more units since it was read.
+    let frozen = context.read_frozen(&reading.run)?;
+    let clock = super::context::clock();
+    let mut desk = Desk::open(reading.run.clone(), Arc::new(frozen.pipeline), store, clock)?;
+    desk.take_notes().iter().for_each(|note| tell(note));
+    Ok(desk)
 }
 
 /// Writes a wish for a unit down.
@@ -123,14 +158,37 @@ pub(super) fn write_wish<'a>(
     Ok(steering)
 }
 
-/// Gives the engine that has a run more units for it; `false` when there is none that can take them.
-pub(super) fn grow(context: &Context, run: &RunId, growth: Growth) -> Result<bool, Failure> {
-    match control::ask(&context.control_place(), &request(run, Want::Grow(growth))) {
+/// What came of handing units to an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handed {
+    /// It works on them.
+    Taken,
+    /// It has them, and the next engine works on them.
+    Kept,
+    /// It has another run, or another pipeline.
+    NotHere,
+    /// None is there.
+    NoEngine,
+}
+
+/// Fails where an engine is at work that does not listen to this process.
+pub(super) fn require_hearing(context: &Context, run: &RunId) -> Result<(), Failure> {
+    match control::ask(&context.control_place(), &request(run, Want::Nothing)) {
+        Ok(_) | Err(AskError::NoEngine | AskError::Gone) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Gives the engine that has a run more units for it.
+pub(super) fn hand_over(context: &Context, run: &RunId, units: Vec<Unit>) -> Result<Handed, Failure> {
+    match control::ask(&context.control_place(), &request(run, Want::Grow(units))) {
         Ok(answer) => match parse(&answer)? {
-            Answer::NotHere(_) => Ok(false),
-            answer => done(answer).map(|_| true),
+            Answer::Done { acts: true, .. } => Ok(Handed::Taken),
+            Answer::Done { acts: false, .. } => Ok(Handed::Kept),
+            Answer::NotHere(_) => Ok(Handed::NotHere),
+            Answer::Refused(refusal) => Err(refusal.into()),
         },
-        Err(AskError::NoEngine | AskError::Gone) => Ok(false),
+        Err(AskError::NoEngine | AskError::Gone) => Ok(Handed::NoEngine),
         Err(error) => Err(error.into()),
     }
 }
@@ -140,8 +198,13 @@ fn request(run: &RunId, want: Want) -> String {
     serde_json::to_string(&Request { run, want }).expect("a request is plain data")
 }
 
-fn read(answer: &str) -> Result<Vec<Event>, Failure> {
-    done(parse(answer)?)
+/// The events that a wish became, and whether the engine acts upon them.
+fn read(answer: &str) -> Result<(Vec<Event>, bool), Failure> {
+    match parse(answer)? {
+        Answer::Done { events, acts } => Ok((events, acts)),
+        Answer::Refused(refusal) => Err(refusal.into()),
+        Answer::NotHere(not_here) => Err(not_here.into()),
+    }
 }
 
 fn parse(answer: &str) -> Result<Answer, Failure> {
@@ -151,14 +214,6 @@ fn parse(answer: &str) -> Result<Answer, Failure> {
         Failure::new(Exit::Held, "held", message)
             .help("call it with the version of the program that the engine has")
     })
-}
-
-fn done(answer: Answer) -> Result<Vec<Event>, Failure> {
-    match answer {
-        Answer::Done(events) => Ok(events),
-        Answer::Refused(refusal) => Err(refusal.into()),
-        Answer::NotHere(not_here) => Err(not_here.into()),
-    }
 }
 
 /// Opens the store for writing, with every run in it that git knows. While an engine has the repository, this fails with its

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use miette::Diagnostic;
 use serde_json::{Value, json};
 
-use super::context::{Context, Frozen};
+use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::engine::rows_of;
@@ -20,7 +20,7 @@ use crate::event::{Event, Evidence, LandedUnit, QueueEvent, Record, RunEvent};
 use crate::git::{IntegrateUnit, Preservation, WithTrailers};
 use crate::id::{Oid, RunId, UnitId};
 use crate::report::text::one_line;
-use crate::run::State;
+use crate::run::{Frozen, State};
 use crate::spec::{Strategy, Verify};
 use crate::store::{RowMap, fold};
 use crate::unit::Phase;
@@ -168,6 +168,16 @@ fn read(context: &Context, run: &RunId) -> Result<Sound, Finding> {
     }
     let start = state.start().cloned();
     let start = start.expect("a journal is read only if it begins with the start of its run");
+    let more = |record: &Record| match &record.event {
+        Event::Run(RunEvent::UnitsAdded { units, .. }) => Some(units.clone()),
+        Event::Run(_) | Event::Unit(_) | Event::Queue(_) => None,
+    };
+    let added = records.iter().rev().find_map(more).unwrap_or_default();
+    if added.iter().any(|unit| frozen.pipeline.unit(unit).is_none()) {
+        let what = "an engine was killed while it gave the run more units";
+        let finish = format!("`pipeline run {}` adds them", frozen.file);
+        return Err(Finding::new("frozen_behind", what, finish));
+    }
     if start.frozen != frozen.hash() {
         let what = "its frozen.json is not the pipeline that the run began with";
         return Err(Finding::new("frozen_changed", what, fresh));

@@ -21,10 +21,13 @@ pub enum AskError {
     /// The engine ended before it answered. What was asked for may be done.
     #[error("the engine ended before it answered")]
     Gone,
+    /// There was no answer for a long time. What was asked for is done when the engine comes to it.
+    #[error("the engine has not answered for {} minutes; what is asked for is done when it comes to it", PATIENCE.as_secs() / 60)]
+    Late,
     /// The engine does not listen to this process.
     #[error("{0}")]
     Refused(String),
-    /// The socket failed, or no answer came in time.
+    /// The socket failed.
     #[error("the engine cannot be talked to: {0}")]
     Io(#[from] io::Error),
 }
@@ -37,26 +40,33 @@ pub fn ask(place: &Place, request: &str) -> Result<String, AskError> {
     let mut stream = connect(place)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    // Who is refused is told so before it has said anything, and then cannot write.
-    let written = stream
-        .write_all(request.as_bytes())
-        .and_then(|()| stream.shutdown(Shutdown::Write));
+    stream.write_all(request.as_bytes()).map_err(broken_off)?;
+    stream.shutdown(Shutdown::Write).map_err(broken_off)?;
     let mut text = Vec::new();
-    match (&stream).take(TEXT_BYTES_MAX).read_to_end(&mut text) {
-        Ok(0) => Err(AskError::Gone),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Err(AskError::Gone),
-        Err(error) => Err(error.into()),
-        Ok(_) => match serde_json::from_slice(&text).map_err(io::Error::from)? {
-            Reply::Refused(why) => Err(AskError::Refused(why)),
-            Reply::Answer(answer) => {
-                written?;
-                Ok(answer)
-            }
-        },
+    let read = (&stream).take(TEXT_BYTES_MAX).read_to_end(&mut text);
+    if read.map_err(broken_off)? == 0 {
+        return Err(AskError::Gone);
+    }
+    match serde_json::from_slice(&text).map_err(io::Error::from)? {
+        Reply::Refused(why) => Err(AskError::Refused(why)),
+        Reply::Answer(answer) => Ok(answer),
     }
 }
 
+/// What it means that a connection which stood failed.
+fn broken_off(error: io::Error) -> AskError {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => {
+            AskError::Gone
+        }
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::Late,
+        _ => error.into(),
+    }
+}
+
+/// Whichever place the engine found, which may have been in another environment than this one.
 fn connect(place: &Place) -> Result<UnixStream, AskError> {
+    let mut refused = AskError::NoEngine;
     for path in place.candidates() {
         let folder = path.parent().expect("a socket lies in a directory");
         if require_private(folder).is_err() {
@@ -64,13 +74,12 @@ fn connect(place: &Place) -> Result<UnixStream, AskError> {
         }
         match UnixStream::connect(path) {
             Ok(stream) => return Ok(stream),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-                ) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => match error.kind() {
+                // Nothing is there, nobody listens any more, or no socket can be there.
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidInput => {}
+                _ => refused = error.into(),
+            },
         }
     }
-    Err(AskError::NoEngine)
+    Err(refused)
 }

@@ -5,7 +5,7 @@
 //!
 //! The socket lies outside the repository, in a directory that only its user may enter, so nothing that a unit's work
 //! can hold leads to it. The kernel says who calls: another user, and whatever descends from the engine itself, is an
-//! attempt's process or a child of one, is refused before a byte of it is read.
+//! attempt's process or a child of one, is refused whatever it says.
 //!
 //! **Architecture Invariant:** nobody below an attempt can steer the engine that started it.
 

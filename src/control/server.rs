@@ -107,16 +107,18 @@ async fn accept(socket: UnixListener, calls: mpsc::Sender<Call>) {
 }
 
 async fn serve(mut stream: UnixStream, calls: mpsc::Sender<Call>) -> io::Result<()> {
-    let reply = match refusal(&stream)? {
+    let refused = refusal(&stream)?;
+    let mut request = String::new();
+    let mut limited = (&mut stream).take(TEXT_BYTES_MAX);
+    // Also of whom it does not listen to: a connection that is closed on unread words takes the reply with it.
+    tokio::time::timeout(PATIENCE, limited.read_to_string(&mut request)).await??;
+    let reply = match refused {
         Some(why) => Reply::Refused(why),
         None => {
-            let mut request = String::new();
-            let mut limited = (&mut stream).take(TEXT_BYTES_MAX);
-            tokio::time::timeout(PATIENCE, limited.read_to_string(&mut request)).await??;
             let (answer, answered) = oneshot::channel();
-            let gone = |_| io::Error::from(io::ErrorKind::ConnectionAborted);
-            calls.send(Call { request, answer }).await.map_err(|_| gone(()))?;
-            Reply::Answer(answered.await.map_err(|_| gone(()))?)
+            let gone = || io::Error::from(io::ErrorKind::ConnectionAborted);
+            calls.send(Call { request, answer }).await.map_err(|_| gone())?;
+            Reply::Answer(answered.await.map_err(|_| gone())?)
         }
     };
     let text = serde_json::to_vec(&reply)?;
@@ -132,5 +134,7 @@ fn refusal(stream: &UnixStream) -> io::Result<Option<String>> {
     }
     // One that is gone, or that lives where this process cannot see it, cannot be told from an attempt's.
     let is_free = caller.pid().is_some_and(process::is_no_descendant);
-    Ok((!is_free).then(|| "it was called by an attempt of the run, and those may not steer".to_owned()))
+    Ok((!is_free).then(|| {
+        "the engine does not listen to what it started: an attempt of a run may not steer it".to_owned()
+    }))
 }

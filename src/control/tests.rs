@@ -17,7 +17,7 @@ fn place(names: &[&str]) -> (tempfile::TempDir, Vec<PathBuf>, Place) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_the_engine_or_below_it_is_refused_unheard() {
+async fn whoever_is_the_engine_or_below_it_is_refused() {
     let (_base, _folders, place) = place(&["a"]);
     let (_listener, mut calls) = listen(&place).unwrap();
     let asked = tokio::task::spawn_blocking(move || ask(&place, "pause"))

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::steer::units_added;
 use super::{Engine, EngineError};
 use crate::control::Call;
-use crate::event::{Event, RunEvent};
-use crate::id::RunId;
-use crate::run::{Refusal, Wish};
+use crate::event::Event;
+use crate::id::{RunId, UnitId};
+use crate::run::{Frozen, Refusal, Wish};
 use crate::spec::{Pipeline, Unit};
 
 /// A request to the engine that has a repository.
@@ -26,29 +27,25 @@ pub struct Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Want {
+    /// To be heard, and nothing else.
+    Nothing,
     /// Something that a person wishes.
     Wish(Wish),
-    /// More units for the run.
-    Grow(Growth),
-}
-
-/// Units that a run is given while it goes on.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Growth {
-    /// They stand behind those it has.
-    pub units: Vec<Unit>,
-    /// The run's frozen file with them.
-    pub frozen: String,
-    /// The hash of its pipeline.
-    pub hash: String,
+    /// More units for the run, which stand behind those it has. They bring branches.
+    Grow(Vec<Unit>),
 }
 
 /// What an engine says to a request.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// It is done, and these are the events it became; none where it was so already.
-    Done(Vec<Event>),
+    /// It is written down.
+    Done {
+        /// The events it became; none where it was so already.
+        events: Vec<Event>,
+        /// Whether this engine acts upon it; otherwise the next one does.
+        acts: bool,
+    },
     /// It cannot be.
     Refused(Refusal),
     /// It is nothing for this engine.
@@ -87,8 +84,9 @@ impl Engine {
                 running: self.run.clone(),
             }),
             Ok(request) => match request.want {
+                Want::Nothing => self.done(Vec::new(), None),
                 Want::Wish(wish) => self.fulfil(wish)?,
-                Want::Grow(growth) => self.grow(growth).await?,
+                Want::Grow(units) => self.grow(units).await?,
             },
         };
         let text = serde_json::to_string(&answer).expect("an answer is plain data");
@@ -97,43 +95,57 @@ impl Engine {
         Ok(())
     }
 
+    /// That something is written down, which is about a unit or about all of them.
+    fn done(&self, events: Vec<Event>, about: Option<&UnitId>) -> Answer {
+        let only = self.options.only.as_ref();
+        let is_left_alone = about.is_some_and(|unit| only.is_some_and(|only| !only.contains(unit)));
+        let is_safe = self.state.queue().safety_stop().is_none();
+        let acts = self.stopping.is_none() && is_safe && !is_left_alone;
+        Answer::Done { events, acts }
+    }
+
     fn fulfil(&mut self, wish: Wish) -> Result<Answer, EngineError> {
+        let about = wish.unit().cloned();
         match self.state.events_of(self.tools.clock.now(), wish) {
             Ok(events) => {
                 self.record(&events)?;
-                Ok(Answer::Done(events))
+                Ok(self.done(events, about.as_ref()))
             }
             Err(refusal) => Ok(Answer::Refused(refusal)),
         }
     }
 
     /// Gives the run more units. Killed in between, it has the units it had, and the next `run` adds these.
-    async fn grow(&mut self, growth: Growth) -> Result<Answer, EngineError> {
+    async fn grow(&mut self, units: Vec<Unit>) -> Result<Answer, EngineError> {
         let had = self.state.pipeline();
         let is_new = |unit: &Unit| unit.from_branch.is_some() && had.unit(&unit.id).is_none();
-        if !growth.units.iter().all(is_new) {
+        if !units.iter().all(is_new) {
             return Ok(Answer::NotHere(NotHere::OtherUnits));
         }
-        if growth.units.is_empty() {
-            return Ok(Answer::Done(Vec::new()));
+        if units.is_empty() {
+            return Ok(self.done(Vec::new(), None));
         }
+        // What the command line set for this engine is not in the file that is kept.
+        let kept = crate::store::read_frozen(self.store.home(), &self.run)?;
+        let kept: Frozen = serde_json::from_slice(&kept).map_err(|error| EngineError::Frozen {
+            run: self.run.clone(),
+            why: error.to_string(),
+        })?;
         let mut more = Pipeline::clone(had);
-        more.units.extend(growth.units.iter().cloned());
+        more.units.extend(units.iter().cloned());
         let more = Arc::new(more);
-        let ids: Vec<_> = growth.units.into_iter().map(|unit| unit.id).collect();
+        let ids: Vec<UnitId> = units.iter().map(|unit| unit.id.clone()).collect();
         if let Some(only) = &mut self.options.only {
             Arc::make_mut(only).extend(ids.iter().cloned());
         }
         self.inputs = crate::run::inputs(&more);
         self.observer.grown(&more);
         self.state = self.state.clone().grown(more);
-        let added = Event::Run(RunEvent::UnitsAdded {
-            units: ids,
-            frozen: growth.hash,
-        });
+        let kept = kept.with(units);
+        let added = units_added(ids, &kept);
         self.record(std::slice::from_ref(&added))?;
-        self.store.replace_frozen(&self.run, growth.frozen.as_bytes())?;
+        self.store.replace_frozen(&self.run, kept.text().as_bytes())?;
         self.write_missing_records().await?;
-        Ok(Answer::Done(vec![added]))
+        Ok(self.done(vec![added], None))
     }
 }

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::panics::caught;
 use super::{Engine, EngineError, attempt, verify};
-use crate::control::Call;
 use crate::event::{
     CheckOutcome, Event, Evidence, Outcome, QueueEvent, QueueStep, RunEvent, StopCause, UnitEvent,
     UnitScoped, VerifyPurpose,
@@ -38,31 +37,26 @@ pub(super) struct Done {
 }
 
 impl Engine {
-    /// Drives the run until nothing is left to do, a person must act, or `stop` says so. On the way it does what
-    /// `calls` ask for.
+    /// Drives the run until nothing is left to do, a person must act, or `stop` says so.
     ///
     /// # Errors
     /// When the store or git fails. What was recorded stays; the same command continues.
-    pub async fn run(
-        &mut self,
-        mut stop: watch::Receiver<Stop>,
-        mut calls: mpsc::Receiver<Call>,
-    ) -> Result<StopCause, EngineError> {
+    pub async fn run(&mut self, mut stop: watch::Receiver<Stop>) -> Result<StopCause, EngineError> {
         let began = tokio::time::Instant::now();
         let deadline = self.options.time_limit.and_then(|limit| began.checked_add(limit));
         self.take_wanted_branches().await?;
-        if let Some(cause) = self.preflight(&mut stop, &mut calls).await? {
+        if let Some(cause) = self.preflight(&mut stop).await? {
             return self.let_go(cause).await;
         }
         loop {
-            let settled = self.settle().await?;
+            let settled = self.settle(&mut stop).await?;
             // What nobody waits for any more is being ended; its cost is still recorded, its worktree removed.
             if let Some(cause) = settled.stop.filter(|_| self.tasks.is_empty()) {
                 return self.let_go(cause).await;
             }
             self.show_radar();
             let wake = tokio::time::Instant::now() + settled.sleep.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
-            self.wait(&mut stop, &mut calls, wake, deadline).await?;
+            self.wait(&mut stop, wake, deadline).await?;
             self.release_what_is_free().await?;
         }
     }
@@ -71,7 +65,6 @@ impl Engine {
     async fn wait(
         &mut self,
         stop: &mut watch::Receiver<Stop>,
-        calls: &mut mpsc::Receiver<Call>,
         wake: tokio::time::Instant,
         deadline: Option<tokio::time::Instant>,
     ) -> Result<(), EngineError> {
@@ -80,8 +73,8 @@ impl Engine {
             tokio::select! {
                 biased;
                 level = told(stop) => self.stop_work(level),
-                Some(call) = calls.recv() => self.answer(call).await?,
                 Some(done) = self.tasks.join_next() => self.receive(done?)?,
+                Some(call) = self.calls.recv() => self.answer(call).await?,
                 Some(done) = self.discards.join_next() => {
                     if let Err(sentence) = done? {
                         self.observer.note(&sentence);
@@ -183,11 +176,15 @@ impl Engine {
         }
     }
 
-    /// Decides and acts until there is nothing to do but wait.
-    async fn settle(&mut self) -> Result<Settled, EngineError> {
+    /// Decides and acts until there is nothing to do but wait. Between two steps it hears who wants something, so that a
+    /// long line of landings is no reason to be deaf.
+    async fn settle(&mut self, stop: &mut watch::Receiver<Stop>) -> Result<Settled, EngineError> {
         let mut facts = self.facts().await?;
         facts.branches = self.look_at_branches().await?;
         loop {
+            self.hear(stop).await?;
+            facts.draining = self.stopping.is_some();
+            facts.selection = self.options.only.clone();
             facts.now = self.tools.clock.now();
             let effects = self.state.decide(&facts);
             let mut settled = Settled::default();
@@ -243,6 +240,20 @@ impl Engine {
                 return Ok(settled);
             }
         }
+    }
+
+    /// Takes in what was said since the last step.
+    async fn hear(&mut self, stop: &mut watch::Receiver<Stop>) -> Result<(), EngineError> {
+        if stop.has_changed().unwrap_or(false) {
+            let level = *stop.borrow_and_update();
+            if level != Stop::No {
+                self.stop_work(level);
+            }
+        }
+        while let Ok(call) = self.calls.try_recv() {
+            self.answer(call).await?;
+        }
+        Ok(())
     }
 
     /// What comes to its end is finished, and what is unsafe is unsafe, whatever asked for a stop meanwhile.
@@ -394,7 +405,6 @@ impl Engine {
     async fn preflight(
         &mut self,
         stop: &mut watch::Receiver<Stop>,
-        calls: &mut mpsc::Receiver<Call>,
     ) -> Result<Option<StopCause>, EngineError> {
         let Some(job) = verify::Job::preflight(self)? else {
             return Ok(None);
@@ -406,7 +416,7 @@ impl Engine {
             tokio::select! {
                 evidence = &mut task => break evidence?,
                 Some(activity) = self.activity_of_attempts.recv() => self.observer.activity(&activity),
-                Some(call) = calls.recv() => self.answer(call).await?,
+                Some(call) = self.calls.recv() => self.answer(call).await?,
                 level = told(stop) => {
                     sender.send_replace(level);
                     self.stopping = Some(StopCause::Signal);

@@ -34,6 +34,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::agent::{self, Templates};
+use crate::control::Call;
 use crate::event::{Event, Record, RunEvent, StopCause, UnitEvent, UnitScoped};
 use crate::git::{self, Identity, Repository};
 use crate::id::{NameError, RunId, UnitId};
@@ -128,6 +129,14 @@ pub enum EngineError {
         /// The units, each with its commit.
         units: Vec<String>,
     },
+    /// The file with the run's pipeline cannot be read.
+    #[error("the frozen pipeline of run {run} cannot be read: {why}")]
+    Frozen {
+        /// The run.
+        run: RunId,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A task of ours panicked.
     #[error("a task of the engine failed: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -156,6 +165,8 @@ pub struct Engine {
     activity_of_attempts: mpsc::Receiver<Activity>,
     stopping: Option<StopCause>,
     radar: radar::Radar,
+    /// What verbs want that were called meanwhile; closed where nobody listens.
+    calls: mpsc::Receiver<Call>,
 }
 
 /// Activity lines that may wait to be shown; more are dropped by the attempts.
@@ -204,6 +215,7 @@ impl Engine {
             activity_of_attempts,
             stopping: None,
             radar: radar::Radar::new(),
+            calls: mpsc::channel(1).1,
         };
         for record in &records {
             engine.observer.replayed(record);
@@ -250,6 +262,11 @@ impl Engine {
             self.observer.recorded(record);
         }
         Ok(())
+    }
+
+    /// Does what `calls` ask for while it drives the run.
+    pub fn listen_to(&mut self, calls: mpsc::Receiver<Call>) {
+        self.calls = calls;
     }
 
     /// Lets go of the run without driving it, and hands the store back.

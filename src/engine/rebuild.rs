@@ -11,9 +11,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use serde::Deserialize;
-
 use super::records::{
     ALL_RUNS, APPROVAL, ATTEMPTS, ApprovalRecord, BRANCH, BranchRecord, FROZEN, FrozenRecord, GUARDS,
     GuardsRecord, HEAD, LANDINGS, LandingRecord, REFUSED, VERSION, refs_of,
@@ -24,8 +21,9 @@ use crate::event::{
 };
 use crate::git::{self, Repository};
 use crate::id::{Oid, RunId, UnitId};
-use crate::run::{IllegalEvent, State};
+use crate::run::{Frozen, IllegalEvent, State};
 use crate::spec::{Pipeline, Unit};
+use jiff::Timestamp;
 
 /// A journal made from git.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,12 +58,6 @@ pub enum RebuildError {
     /// What git has does not make a journal that folds: a bug of ours.
     #[error("what git has of the run does not fit together: {0}; please report it")]
     Illegal(#[from] IllegalEvent),
-}
-
-/// The file of which [`FrozenRecord::frozen`] has the bytes.
-#[derive(Deserialize)]
-struct FrozenFile {
-    pipeline: Pipeline,
 }
 
 /// The runs of which git knows how they began, oldest first.
@@ -190,7 +182,7 @@ impl Remains {
             why: error.to_string(),
         };
         let start: FrozenRecord = serde_json::from_str(&repository.read_record(record)?).map_err(broken)?;
-        let file: FrozenFile = serde_json::from_str(&start.frozen).map_err(broken)?;
+        let file: Frozen = serde_json::from_str(&start.frozen).map_err(broken)?;
         let mut remains = Self {
             pipeline: Arc::new(file.pipeline),
             start,

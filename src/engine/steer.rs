@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::event::{Event, RunEvent};
 use crate::id::{RunId, UnitId};
 use crate::port::Clock;
-use crate::run::{Refusal, State, Wish};
+use crate::run::{Frozen, Refusal, State, Wish};
 use crate::spec::Pipeline;
 use crate::store::Store;
 
@@ -86,8 +86,8 @@ impl Desk {
     }
 }
 
-/// Gives a run more units. `more` are their ids with the hash of the whole pipeline, `frozen` is its file. Killed in between,
-/// the run has the units it had, and whoever asks again adds these.
+/// Gives a run that no engine has more units: `frozen` is what it has with them. Killed in between, it has the units it had,
+/// and whoever asks again adds these.
 ///
 /// # Errors
 /// When the journal cannot be read, or the store cannot be written.
@@ -95,12 +95,16 @@ pub fn add_units(
     store: &mut Store,
     run: &RunId,
     now: jiff::Timestamp,
-    more: (Vec<UnitId>, String),
-    frozen: &[u8],
+    units: Vec<UnitId>,
+    frozen: &Frozen,
 ) -> Result<(), EngineError> {
-    let (units, hash) = more;
     store.load(run)?;
-    let added = Event::Run(RunEvent::UnitsAdded { units, frozen: hash });
-    store.commit(run, now, &[added], &[])?;
-    Ok(store.replace_frozen(run, frozen)?)
+    store.commit(run, now, &[units_added(units, frozen)], &[])?;
+    Ok(store.replace_frozen(run, frozen.text().as_bytes())?)
+}
+
+/// That a run has more units, `frozen` being what it has with them.
+pub(super) fn units_added(units: Vec<UnitId>, frozen: &Frozen) -> Event {
+    let frozen = frozen.hash();
+    Event::Run(RunEvent::UnitsAdded { units, frozen })
 }

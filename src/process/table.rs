@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, test_kill_process, waitpid};
 
 use super::{MARKER_VARIABLE, OWNER_VARIABLE};
 
@@ -215,18 +215,29 @@ fn variable(pid: Pid, name: &str) -> Option<String> {
 /// Whether a process is certainly neither this one nor below it. Of one that is gone nothing is certain.
 pub fn is_no_descendant(pid: i32) -> bool {
     let this = rustix::process::getpid().as_raw_nonzero().get();
-    pid > 0 && (0..LOOKS_AT_A_LINE).any(|_| stands_outside(pid, this, row) == Some(true))
+    pid > 0 && (0..LOOKS_AT_A_LINE).any(|_| stands_outside(pid, this, parent_of) == Some(true))
 }
 
 /// Whether the line of parents from `pid` to the first process passes `root` by; `None` when it breaks off, because one
-/// of them ended while it was followed and its children have another parent by now.
-fn stands_outside(pid: i32, root: i32, row: impl Fn(i32) -> Option<Row>) -> Option<bool> {
+/// of them ended while it was followed and its children have another parent by now. `parent` says who started one, 0 of
+/// the first.
+fn stands_outside(pid: i32, root: i32, parent: impl Fn(i32) -> Option<i32>) -> Option<bool> {
     let mut next = pid;
     let mut seen = HashSet::new();
     while next > 0 && next != root && seen.insert(next) {
-        next = row(next)?.parent;
+        next = parent(next)?;
     }
     Some(next == 0)
+}
+
+/// Who started a process, 0 where nobody did. One of another user that `/proc` hides counts as the first: what runs below
+/// this process is of its own user, so nothing of it is further up.
+fn parent_of(pid: i32) -> Option<i32> {
+    let hidden = || {
+        let asked = test_kill_process(Pid::from_raw(pid)?);
+        (asked == Err(rustix::io::Errno::PERM)).then_some(0)
+    };
+    row(pid).map(|row| row.parent).or_else(hidden)
 }
 
 /// This process and those above it.
@@ -280,27 +291,22 @@ mod tests {
 
     #[test]
     fn a_line_of_parents_passes_a_process_by_or_does_not_or_breaks_off() {
-        let rows = [
-            example(40, 30),
-            example(30, 20),
-            example(20, 1),
-            example(50, 60),
-            example(1, 0),
-        ];
-        let row = |pid: i32| {
-            rows.iter()
-                .find(|row| row.pid.as_raw_nonzero().get() == pid)
-                .copied()
+        let parents = [(40, 30), (30, 20), (20, 1), (50, 60), (1, 0)];
+        let parent = |pid: i32| {
+            parents
+                .iter()
+                .find(|(child, _)| *child == pid)
+                .map(|(_, parent)| *parent)
         };
-        assert_eq!(stands_outside(40, 20, row), Some(false), "it is below");
+        assert_eq!(stands_outside(40, 20, parent), Some(false), "it is below");
         assert_eq!(
-            stands_outside(20, 20, row),
+            stands_outside(20, 20, parent),
             Some(false),
             "it is the process itself"
         );
-        assert_eq!(stands_outside(40, 50, row), Some(true));
-        assert_eq!(stands_outside(50, 20, row), None, "its parent is gone");
-        assert_eq!(stands_outside(99, 20, row), None, "it is gone itself");
+        assert_eq!(stands_outside(40, 50, parent), Some(true));
+        assert_eq!(stands_outside(50, 20, parent), None, "its parent is gone");
+        assert_eq!(stands_outside(99, 20, parent), None, "it is gone itself");
     }
 
     #[test]

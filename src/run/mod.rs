@@ -11,6 +11,7 @@ mod agenda;
 mod branches;
 pub mod checks;
 mod decide;
+mod frozen;
 mod grow;
 pub mod order;
 mod radar;
@@ -39,6 +40,7 @@ use crate::spec::{Check, Pipeline, Usd};
 use crate::unit;
 
 pub use checks::{hash_json, inputs, queue_checks, subject, unit_checks};
+pub use frozen::Frozen;
 pub use radar::{LiveAuthor, LiveHead, Scene};
 pub use resources::rivals;
 pub use wish::{QueueWish, Refusal, UnitWish, Wish};

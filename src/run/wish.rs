@@ -25,6 +25,44 @@ pub enum Wish {
     Queue(QueueWish),
 }
 
+impl Wish {
+    /// The unit it is about, where it is about one.
+    pub fn unit(&self) -> Option<&UnitId> {
+        match self {
+            Self::Unit { unit, .. } | Self::Queue(QueueWish::Top { unit, .. }) => Some(unit),
+            Self::Queue(_) => None,
+        }
+    }
+
+    /// Whether that event is one that this wish becomes: then it was fulfilled, whoever uttered it.
+    pub fn is_told_by(&self, event: &Event) -> bool {
+        match (self, event) {
+            (Self::Unit { unit, wish }, Event::Unit(scoped)) if scoped.unit == *unit => {
+                match (wish, &scoped.what) {
+                    (UnitWish::Approve, UnitEvent::GateDecided { approved, .. }) => *approved,
+                    (UnitWish::Reject { .. }, UnitEvent::GateDecided { approved, .. }) => !approved,
+                    (UnitWish::Resolve { head, .. }, UnitEvent::UnitResolved { head: taken, .. }) => {
+                        head == taken
+                    }
+                    (UnitWish::Cancel, UnitEvent::UnitEvicted { reason, .. }) => *reason == Reason::Cancelled,
+                    (UnitWish::Retry { .. }, UnitEvent::UnitRetried { .. })
+                    | (UnitWish::Discard, UnitEvent::UnitDiscarded) => true,
+                    _ => false,
+                }
+            }
+            (
+                Self::Unit { unit, wish },
+                Event::Queue(QueueEvent::EntryLeft {
+                    unit: left,
+                    end: EntryEnd::Cancelled,
+                }),
+            ) => *wish == UnitWish::Cancel && unit == left,
+            // To want the queue to be as it is changes nothing.
+            _ => false,
+        }
+    }
+}
+
 /// What a person wants of a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -140,14 +178,11 @@ fn events_of_unit(
         let unit = unit.clone();
         events.push(Event::Unit(UnitScoped { unit, what }));
     }
-    rehearse(state, now, &events).map_err(|_| {
-        refuse("it is being landed, or is past that; `pipeline run` settles what an engine left half-done")
-    })?;
+    rehearse(state, now, &events).map_err(|_| refuse("it is being landed, or is past that"))?;
     Ok(events)
 }
 
-/// Whether the events fit the state. What is in the journal must be replayed for ever, so a wish that cannot be true is
-/// found out before it is written.
+/// Whether the events fit the state.
 fn rehearse(state: &State, now: Timestamp, events: &[Event]) -> Result<(), IllegalEvent> {
     let mut state = state.clone();
     for event in events {

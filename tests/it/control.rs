@@ -71,22 +71,21 @@ cd REPO
 export XDG_RUNTIME_DIR=SESSION HOME=HOUSE
 until BINARY status --json | grep -q '\"gated\"'; do sleep 0.05; done
 BINARY approve api > \"$COUNT_DIR/said\" 2>&1 && exit 1
+git branch x HEAD~0 && BINARY queue add x --no-review --file rfc.yaml > \"$COUNT_DIR/added\" 2>&1 && exit 1
 setsid -f env -i HOME=HOUSE XDG_RUNTIME_DIR=SESSION \"PATH=$PATH\" \"COUNT_DIR=$COUNT_DIR\" sh -c '
     sleep 0.2; BINARY cancel api > \"$COUNT_DIR/late\" 2>&1; echo $? > \"$COUNT_DIR/code\"'
 until [ -s \"$COUNT_DIR/code\" ]; do sleep 0.02; done",
     );
     world.expect(&["run", "rfc.yaml"], 6);
     let said = |name: &str| std::fs::read_to_string(world.base().join("count").join(name)).unwrap();
-    for name in ["said", "late"] {
-        assert!(
-            said(name).contains("an attempt of the run, and those may not steer"),
-            "{}",
-            said(name)
-        );
+    for name in ["said", "added", "late"] {
+        let said = said(name);
+        assert!(said.contains("an attempt of a run may not steer it"), "{said}");
     }
     assert_eq!(said("code"), "7\n");
     assert_eq!(world.unit_state("api"), "gated");
     assert_eq!(world.unit_state("slow"), "landed");
+    assert_eq!(world.git(&["for-each-ref", "refs/pipeline/added"]), "");
 }
 
 #[test]
@@ -186,15 +185,57 @@ fn an_engine_is_asked_for_its_own_run_only() {
 
 #[test]
 fn without_a_directory_of_its_own_the_socket_goes_elsewhere_and_callers_find_it() {
-    let world = world(WAITS);
-    let folder = world.base().join("runtime/pipeline");
-    std::fs::create_dir(&folder).unwrap();
-    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let running = engine(&world);
-    assert_eq!(sockets(&world), [] as [PathBuf; 0]);
-    world.expect(&["approve", "api"], 0);
-    let_go(&world);
-    world.expect_end(running, 0);
+    for too_long in [false, true] {
+        let mut world = world(WAITS);
+        let session = world.base().join("runtime");
+        if too_long {
+            let session = session.join("x".repeat(90));
+            std::fs::create_dir(&session).unwrap();
+            world.set("XDG_RUNTIME_DIR", session.to_str().unwrap());
+        } else {
+            let open = session.join("pipeline");
+            std::fs::create_dir(&open).unwrap();
+            std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let running = engine(&world);
+        assert_eq!(sockets(&world), [] as [PathBuf; 0]);
+        world.expect(&["approve", "api"], 0);
+        let_go(&world);
+        world.expect_end(running, 0);
+    }
+}
+
+#[test]
+fn an_engine_that_begins_with_a_long_fetch_is_waited_for() {
+    let mut world = world(WAITS);
+    let origin = world.base().join("origin.git").display().to_string();
+    world.git(&["init", "-q", "--bare", &origin]);
+    world.git(&["remote", "add", "origin", &origin]);
+    world.git(&["push", "-qu", "origin", "main"]);
+    let mut first = engine(&world);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let fetching = world.base().join("count/fetching");
+    world.put_before_git(&format!(
+        "#!/bin/sh\nPATH='{path}'\ncase \" $* \" in *' ls-remote '*)\n touch '{0}'; while [ -e '{0}' ]; do sleep 0.02; done ;; esac\nexec git \"$@\"\n",
+        fetching.display()
+    ));
+    let second = world.start(&["run", "rfc.yaml"]);
+    world.wait_until("the fetch", || fetching.exists());
+    let callers = [world.start(&["cancel", "slow"]), world.start(&["approve", "api"])];
+    // Longer than one is waited for that has no socket.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    std::fs::remove_file(&fetching).unwrap();
+    for caller in callers {
+        let said = world.wait(caller).with_code(0, &["a call"]);
+        assert!(
+            said.out.contains("The engine that runs acts upon it"),
+            "{}",
+            said.out
+        );
+    }
+    world.expect_end(second, 0);
 }
 
 /// Needs the failpoints of builds with debug assertions.
@@ -211,26 +252,21 @@ fn an_engine_that_is_killed_while_its_run_grows_has_it_grown_once() {
         let mut first = engine(&world);
         first.kill().unwrap();
         first.wait().unwrap();
+        std::fs::remove_dir_all(world.base().join("runtime/pipeline")).unwrap();
         world.set("PIPELINE_FAULT", &format!("kill@{at}"));
         let second = world.start(&["run", "rfc.yaml"]);
         world.unset("PIPELINE_FAULT");
-        world.wait_until("the second engine", || {
-            !sockets(&world).is_empty() && is_reached(&world)
-        });
+        world.wait_until("the second engine", || !sockets(&world).is_empty());
         let told = world.expect(&["queue", "add", "x", "--no-review"], 0).out;
         assert!(told.contains("Next: pipeline run rfc.yaml"), "{at}: {told}");
         assert_eq!(world.wait(second).code, -1, "{at}");
+        let said = world.pipeline(&["doctor", "--strict"]);
+        let said = said.out + &said.err;
+        assert!(said.contains("`pipeline run rfc.yaml` adds them"), "{at}: {said}");
         let_go(&world);
         world.expect(&["run", "rfc.yaml"], 6);
         assert_eq!(world.read("x.txt"), "x\n");
         world.expect(&["doctor", "--strict"], 0);
         assert_eq!(world.events("landed").len(), 2, "{at}");
     }
-}
-
-/// Whether an engine answers.
-#[cfg(debug_assertions)]
-fn is_reached(world: &World) -> bool {
-    let said = world.pipeline(&["resume"]);
-    said.code == 0 && said.out.contains("The engine that runs")
 }

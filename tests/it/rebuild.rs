@@ -335,7 +335,7 @@ fn a_journal_of_every_format_there_ever_was_still_opens_and_folds() {
         for name in ["journal.jsonl", "frozen.json"] {
             std::fs::copy(from.join(name), home.run_dir(&run).join(name)).unwrap();
         }
-        let frozen: pipeline::cli::context::Frozen =
+        let frozen: pipeline::run::Frozen =
             serde_json::from_slice(&pipeline::store::read_frozen(&home, &run).unwrap()).unwrap();
         let records = pipeline::store::read_journal(&home, &run).unwrap().records;
         let mut state = pipeline::run::State::new(std::sync::Arc::new(frozen.pipeline), String::new());

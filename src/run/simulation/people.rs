@@ -305,8 +305,16 @@ impl Driver {
 
     /// Writes a wish down where it can be true.
     fn wish(&mut self, wish: Wish) -> Step {
+        let same = wish.clone();
         match self.state.events_of(self.now, wish) {
-            Ok(events) => self.record(events),
+            Ok(events) => {
+                let is_told = events.iter().any(|event| same.is_told_by(event));
+                assert!(
+                    is_told || matches!(same, Wish::Queue(_)),
+                    "{same:?} is told by {events:?}"
+                );
+                self.record(events)
+            }
             Err(_) => {
                 self.see("a wish was refused");
                 Ok(())

@@ -55,6 +55,13 @@ impl Scene {
         self
     }
 
+    /// The same for some units only.
+    pub(super) fn start_for(&self, unit: &str) -> &Self {
+        let engine = self.world.start(&["run", "rfc.yaml", unit]);
+        self.engine.replace(Some(engine));
+        self
+    }
+
     /// What was started comes to its end.
     pub(super) fn ends(&self, code: i32) -> &Self {
         let has_ended = || {
@@ -79,6 +86,29 @@ impl Scene {
         engine.wait().unwrap();
         self.world.assert_no_orphan();
         self
+    }
+
+    /// Somebody calls the engine, which is busy, and is not waited for.
+    pub(super) fn calls(&self, args: &[&str]) -> Child {
+        let caller = self.world.start(args);
+        let has_socket = || {
+            let files = std::fs::read_dir(format!("/proc/{}/fd", caller.id())).unwrap();
+            let mut links = files
+                .flatten()
+                .filter_map(|file| std::fs::read_link(file.path()).ok());
+            links.any(|link| link.to_string_lossy().starts_with("socket:"))
+        };
+        self.world
+            .wait_until("the caller to reach the engine", has_socket);
+        // Nobody can see from outside when its words have arrived.
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        caller
+    }
+
+    /// What came of a call.
+    pub(super) fn hears(&self, caller: Child, code: i32) -> &Self {
+        let said = self.world.wait(caller).with_code(code, &["a call"]);
+        self.hear(&said)
     }
 
     /// The engine is told to stop.

@@ -157,6 +157,42 @@ fn an_engine_with_other_units_than_the_file_takes_no_branch_in() {
         .person("sed -i 's/feat: a/feat: other/' rfc.yaml");
     scene
         .call(&["queue", "add", "x", "--no-review"], 0)
-        .told("which cannot take it in. Next: pipeline run rfc.yaml");
+        .told("or one with other units than rfc.yaml has now")
+        .told("Once it has ended: pipeline run rfc.yaml");
     scene.open().ends(0).landed("a");
+}
+
+#[test]
+fn who_calls_between_two_landings_is_heard_before_the_second() {
+    let scene = given("window: 1, verify: none")
+        .units("ab")
+        .writes('a', "until [ -e STAGE/begin ]; do sleep 0.02; done")
+        .before_the_swap(1, "touch STAGE/swap; until [ -e STAGE/go ]; do sleep 0.02; done")
+        .start();
+    // Both are in line when the second engine begins, and nothing keeps them from landing one right after the other.
+    scene.until("attempt_started", Some('a'));
+    scene.call(&["queue", "freeze", "--below", "1"], 0);
+    scene.file("begin").ends(6).call(&["queue", "freeze", "--off"], 0);
+    scene.start().until_file("swap");
+    let caller = scene.calls(&["pause"]);
+    scene
+        .file("go")
+        .hears(caller, 0)
+        .told("nothing more starts or lands");
+    scene.landed("a").line("b held (paused)");
+    scene.call(&["resume"], 0).ends(0).landed("a b");
+}
+
+#[test]
+fn a_verb_says_when_its_wish_waits_for_the_next_engine() {
+    let scene = given("window: 1").units("ab").closed().ready();
+    scene.start_for("a").verifying("a");
+    scene
+        .call(&["cancel", "b"], 0)
+        .told("does not act upon it. Once it has ended: pipeline run rfc.yaml");
+    scene
+        .open()
+        .ends(0)
+        .landed("a")
+        .left('b', "cancelled", "cancelled");
 }

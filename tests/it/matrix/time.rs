@@ -19,7 +19,7 @@ use pipeline::spec::Pipeline;
 use pipeline::store::{Holder, Home, Store, StoreLease};
 use pipeline::workspace::{LauncherSettings, LocalLauncher, PortLeases};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::{
     assert_landed_once, assert_nothing_left, is_alive, let_go, outcomes, row, signal, start_and_wait,
@@ -141,9 +141,8 @@ fn drive(world: &World, meanwhile: impl FnOnce(&JumpingClock) + Send) -> StopCau
                 observer,
             );
             let (_stop, told) = watch::channel(Stop::No);
-            let (_callers, nobody_calls) = mpsc::channel(1);
             let mut engine = engine.await.unwrap();
-            let end = tokio::time::timeout(LONG, engine.run(told, nobody_calls)).await;
+            let end = tokio::time::timeout(LONG, engine.run(told)).await;
             end.expect("no wall time is waited for").unwrap()
         })
     })
