@@ -319,12 +319,12 @@ impl Lines<'_> {
                 let text = format!("landed as {} in {from}, kept", commit.short());
                 Some(self.of_unit(Tone::Good, self.mark(Tone::Good), id, &text))
             }
-            UnitEvent::UnitDiscarded => {
-                Some(self.of_unit(Tone::Attention, self.mark(Tone::Attention), id, "discarded"))
+            UnitEvent::UnitDiscarded => Some(self.by_person(id, "given up by a person")),
+            UnitEvent::UnitResolved { head, .. } => {
+                let text = format!("repaired by a person at {}", head.commit.short());
+                Some(self.by_person(id, &text))
             }
-            UnitEvent::UnitRetried { .. } => {
-                Some(self.of_unit(Tone::Attention, self.mark(Tone::Attention), id, "starts afresh"))
-            }
+            UnitEvent::UnitRetried { .. } => Some(self.by_person(id, "starts afresh")),
             UnitEvent::BranchTaken { branch, head, .. } => {
                 let text = format!("branch     {branch} taken in at {}", head.commit.short());
                 Some(self.of_unit(Tone::Good, self.mark(Tone::Good), id, &text))
@@ -341,8 +341,7 @@ impl Lines<'_> {
             | UnitEvent::StageSkipped { .. }
             | UnitEvent::UnitApproved { .. }
             | UnitEvent::UnitUnblocked
-            | UnitEvent::UnitRestored { .. }
-            | UnitEvent::UnitResolved { .. } => None,
+            | UnitEvent::UnitRestored { .. } => None,
         }
     }
 
@@ -393,6 +392,14 @@ impl Lines<'_> {
     fn evicted(&self, unit: &UnitView, reason: Reason, sentence: &str) -> Option<String> {
         if unit.ended_seq != Some(self.record.seq) {
             return None;
+        }
+        if reason == Reason::Cancelled {
+            let again = format!(
+                "cancelled by a person {} pipeline retry {}",
+                self.style.dot(),
+                unit.id
+            );
+            return Some(self.by_person(&unit.id, &again));
         }
         let sentence = one_line(sentence, TEXT_CHARS_MAX);
         let text = format!(
@@ -560,8 +567,13 @@ impl Lines<'_> {
                 Some(self.of_unit(Tone::Good, "LANDED", id, text))
             }
             EntryEnd::Evicted { reason, sentence, .. } => self.evicted(unit, *reason, sentence),
-            EntryEnd::Cancelled => None,
+            EntryEnd::Cancelled => Some(self.by_person(id, "taken out of the queue by a person")),
         }
+    }
+
+    /// What a person did to a unit.
+    fn by_person(&self, id: &UnitId, text: &str) -> String {
+        self.of_unit(Tone::Attention, self.mark(Tone::Attention), id, text)
     }
 }
 

@@ -84,15 +84,15 @@ fn who_is_cancelled_leaves_and_what_stood_on_it_is_verified_without_it() {
     scene
         .call(&["cancel", "b"], 2)
         .told("it has left the run already");
-    scene.open().ends(0).landed("a c").nobody_paid();
+    scene.open().ends(0).told("taken out of the queue by a person");
+    scene.landed("a c").nobody_paid();
     scene.call(&["retry", "b"], 0).run(0).landed("a c b");
 }
 
 #[test]
-fn who_is_cancelled_or_given_up_at_work_is_broken_off_and_can_be_tried_again() {
+fn who_is_cancelled_at_work_is_broken_off_and_can_be_tried_again() {
     let scene = given("window: 1")
-        .unit('a', "")
-        .unit('b', "")
+        .units("ab")
         .joining("b")
         .writes('a', "[ -e STAGE/again ] || { touch STAGE/begun; sleep 600; }")
         .closed()
@@ -106,6 +106,10 @@ fn who_is_cancelled_or_given_up_at_work_is_broken_off_and_can_be_tried_again() {
         .call(&["retry", "a"], 0)
         .told("Next: pipeline status");
     scene.in_line("a").open().ends(0).landed("b a").nobody_paid();
+    scene
+        .told("cancelled by a person")
+        .told("pipeline retry a")
+        .told("starts afresh");
 }
 
 #[test]
