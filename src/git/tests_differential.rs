@@ -222,6 +222,24 @@ impl Histories {
         let head = self.branch(&base, files_of_unit, &mut dice);
         History { base, target, head }
     }
+
+    /// The target was moved back behind the unit's base, and went on from there or not.
+    pub(super) fn rewritten(&self, seed: u64) -> History {
+        let mut dice = Dice(seed);
+        let files = first_files();
+        let kept = self.commit(&files, &[], "kept");
+        let mut dropped = files.clone();
+        for _ in 0..=dice.below(2) {
+            change(&mut dropped, &mut dice);
+        }
+        let base = self.commit(&dropped, std::slice::from_ref(&kept), "dropped");
+        let head = self.branch(&base, dropped, &mut dice);
+        let target = match dice.below(3) {
+            0 => kept,
+            _ => self.branch(&kept, files, &mut dice),
+        };
+        History { base, target, head }
+    }
 }
 
 /// A tree, or that there was a conflict.
@@ -353,6 +371,50 @@ fn every_strategy_agrees_with_git_on_random_histories_2() {
 #[test]
 fn every_strategy_agrees_with_git_on_random_histories_3() {
     agrees_with_git_on(140..200);
+}
+
+#[test]
+fn a_unit_whose_base_left_the_target_brings_what_it_adds_to_it_and_agrees_with_git() {
+    let histories = Histories::new();
+    let opened = histories.repo.open();
+    let worktree = Worktree::new(&histories.repo);
+    let (mut clean, mut conflicts) = (0, 0);
+    for seed in 5000..5040 {
+        let history = histories.rewritten(seed);
+        let History { base, target, head } = &history;
+        let unit = IntegrateUnit {
+            head: head.clone(),
+            base: base.clone(),
+        };
+        let rebased = worktree.rebase(&history, seed);
+        let at_once = merge_tree(&histories.repo, base, target, head);
+        for (strategy, expected) in [
+            (Strategy::Rebase, rebased),
+            (Strategy::Squash, at_once.clone()),
+            (Strategy::Merge, at_once),
+        ] {
+            let found = match opened.integrate(target, &unit, strategy, "m", &ada()).unwrap() {
+                Integration::Built { commit, tree } => {
+                    let brought =
+                        histories
+                            .repo
+                            .git(&["rev-list", commit.as_str(), "--not", target.as_str()]);
+                    assert!(!brought.contains(base.as_str()), "seed {seed}: {strategy:?}");
+                    Some(tree)
+                }
+                Integration::Obstacle(Obstacle::AlreadyLanded) => Some(opened.tree_of(target).unwrap()),
+                Integration::Obstacle(Obstacle::Conflict { .. }) => None,
+                Integration::Obstacle(other) => panic!("seed {seed}: {other:?}"),
+            };
+            clean += u32::from(expected.is_some());
+            conflicts += u32::from(expected.is_none());
+            assert_eq!(found, expected, "seed {seed}: {strategy:?}");
+        }
+    }
+    assert!(
+        clean > 20 && conflicts > 10,
+        "{clean} clean, {conflicts} conflicts"
+    );
 }
 
 #[test]

@@ -174,12 +174,12 @@ fn holds(
     refused
 }
 
-fn random_histories(seeds: std::ops::Range<u64>) {
+fn random_histories(seeds: std::ops::Range<u64>, of: impl Fn(&Histories, u64) -> History) {
     let histories = Histories::new();
     let opened = histories.repo.open();
     let (mut kept, mut refused) = (0, 0);
     for seed in seeds {
-        let history = histories.history(seed);
+        let history = of(&histories, seed);
         for strategy in STRATEGIES {
             let built = opened.integrate(&history.target, &unit_of(&history), strategy, "m", &ada());
             if let Integration::Built { commit, .. } = built.unwrap() {
@@ -193,12 +193,55 @@ fn random_histories(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn every_candidate_preserves_its_diff_and_every_tampering_is_refused_1() {
-    random_histories(3000..3040);
+    random_histories(3000..3040, Histories::history);
 }
 
 #[test]
 fn every_candidate_preserves_its_diff_and_every_tampering_is_refused_2() {
-    random_histories(3040..3080);
+    random_histories(3040..3080, Histories::history);
+}
+
+#[test]
+fn every_candidate_of_a_unit_whose_base_left_the_target_preserves_its_diff_and_every_tampering_is_refused() {
+    random_histories(3080..3120, Histories::rewritten);
+}
+
+#[test]
+fn a_merge_that_brings_more_than_the_unit_adds_to_its_base_is_refused() {
+    let repo = TestRepo::new();
+    let onto = repo.head();
+    let base = repo.commit("debug", &[("debug.txt", "debug\n")]);
+    let head = repo.commit("work", &[("work.txt", "work\n")]);
+    let opened = repo.open();
+    let merge = |files: &Oid| -> Oid {
+        let tree = opened.tree_of(files).unwrap();
+        let parents = ["-p", onto.as_str(), "-p", head.as_str()];
+        let args = [["commit-tree", "-m", "merge", tree.as_str()].as_slice(), &parents].concat();
+        repo.git(&args).parse().unwrap()
+    };
+    let unit = IntegrateUnit {
+        head: head.clone(),
+        base,
+    };
+    let said = |commit: &Oid| opened.preserve(&onto, &unit, Strategy::Merge, commit).unwrap();
+    let broken = |paths: &[&str]| Preservation::Broken {
+        paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+    };
+    // As git merges the two, since nobody on the target ever had the file.
+    assert_eq!(said(&merge(&head)), broken(&["debug.txt"]));
+    let built = opened
+        .integrate(&onto, &unit, Strategy::Merge, "m", &ada())
+        .unwrap();
+    let Integration::Built { commit, .. } = built else {
+        panic!("{built:?}")
+    };
+    assert!(matches!(said(&commit), Preservation::Kept(_)));
+    assert_eq!(
+        repo.git(&["ls-tree", "--name-only", commit.as_str()]),
+        "a.txt\nwork.txt"
+    );
+    // Its files are right, and what came before the unit would be on the target with it.
+    assert_eq!(said(&merge(&commit)), broken(&[]));
 }
 
 #[test]

@@ -59,7 +59,8 @@ struct Original {
 
 impl Repository {
     /// Puts `unit` onto `base`. `message` is that of the one commit of squash and merge; under rebase, commits that lack
-    /// its `Pipeline-…` trailers are given them.
+    /// its `Pipeline-…` trailers are given them. A unit whose own base is not in `base`, because the target was moved
+    /// back, brings what it adds to its own and nothing of what that stands on: under merge, too, as one commit.
     ///
     /// # Errors
     /// When git fails. What is the unit's own trouble is an [`Integration::Obstacle`].
@@ -91,7 +92,11 @@ impl Repository {
         let done = match strategy {
             Strategy::Rebase => work.replay(message)?,
             Strategy::Squash => work.one_commit(self.counted_from(unit, base)?, &[base], message)?,
-            Strategy::Merge => work.one_commit(None, &[base, &unit.head], message)?,
+            Strategy::Merge => match self.counted_from(unit, base)? {
+                None => work.one_commit(None, &[base, &unit.head], message)?,
+                // As a parent, the head would bring all it stands on, which nobody reviewed as a part of it.
+                counted_from => work.one_commit(counted_from, &[base], message)?,
+            },
         };
         if let Integration::Built { .. } = done {
             work.trees.new.finish()?;

@@ -19,7 +19,7 @@
 //! meant): the hunk is there, once, and which of the equal places it takes is for the checks to judge.
 //!
 //! Nothing else is accepted: a hunk left out, added, made twice or changed, a mode, a path beside the unit's, landed
-//! work that is undone, a candidate that does not stand on its base.
+//! work that is undone, a candidate that does not stand on its base or has a parent that brings more than the unit.
 //!
 //! A unit that is replayed commit by commit is held against its candidate commit by commit, since a target that has
 //! taken some of its commits and gone on from there holds their hunks without having them in its tree.
@@ -109,7 +109,7 @@ impl Repository {
         let broken = match strategy {
             Strategy::Rebase => comparison.replayed(unit, commit)?,
             Strategy::Squash => comparison.one_commit(unit, commit, &[onto])?,
-            Strategy::Merge => comparison.one_commit(unit, commit, &[onto, &unit.head])?,
+            Strategy::Merge => comparison.merged(unit, commit)?,
         };
         Ok(match broken {
             None => Preservation::Kept(Preserved {
@@ -167,6 +167,19 @@ impl Comparison<'_> {
             None => Ok(None),
             Some((_, beyond)) => self.changed(&at, &beyond).map(Some),
         }
+    }
+
+    /// Everything the unit brings by a merge of its head. A second parent brings its whole history, and what was reviewed
+    /// is only what the unit adds to its base: so the target has that, or the head is no parent.
+    fn merged(&self, unit: &IntegrateUnit, commit: &Oid) -> Result<Broken> {
+        if self.repository.is_ancestor(&unit.base, self.onto)? {
+            return self.one_commit(unit, commit, &[self.onto, &unit.head]);
+        }
+        let differs = self.step(Some(&unit.base), [&unit.head, self.onto, commit])?;
+        Ok(match differs {
+            None => self.one_commit(unit, commit, &[self.onto])?,
+            Some(paths) => Some(paths),
+        })
     }
 
     /// Everything the unit brings as one commit.

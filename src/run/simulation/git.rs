@@ -189,8 +189,10 @@ impl Git {
         }
         let (from, parents) = match strategy {
             Strategy::Rebase => (unit_base.clone(), vec![base.clone()]),
-            Strategy::Squash if self.is_ancestor(unit_base, base) => (fork, vec![base.clone()]),
-            Strategy::Squash => (unit_base.clone(), vec![base.clone()]),
+            Strategy::Squash | Strategy::Merge if !self.is_ancestor(unit_base, base) => {
+                (unit_base.clone(), vec![base.clone()])
+            }
+            Strategy::Squash => (fork, vec![base.clone()]),
             Strategy::Merge => (fork, vec![base.clone(), head.clone()]),
         };
         let merged = three_way(self.files(&from), self.files(base), self.files(head));

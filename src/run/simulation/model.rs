@@ -32,7 +32,7 @@ pub(super) fn put_onto(git: &Git, onto: &Oid, head: &Oid, base: &Oid, strategy: 
     }
     // What the head changed is measured from its own base, or from where the histories part.
     let replays = strategy == Strategy::Rebase;
-    let off_the_line = strategy == Strategy::Squash && !git.is_ancestor(base, onto);
+    let off_the_line = !git.is_ancestor(base, onto);
     let since = if replays || off_the_line {
         base.clone()
     } else {

@@ -305,6 +305,41 @@ fn a_merge_lands_one_merge_a_unit_and_the_first_parents_are_the_targets() {
     assert_eq!(merges.trim(), "2");
 }
 
+/// `a` begins on a commit of a person's, who takes it from the target before `a` lands.
+fn assert_brings_nothing_of_its_base(strategy: &str) {
+    let scene = given(&format!("window: 1, strategy: {strategy}"))
+        .units("a")
+        .writes('a', "test -e debug.txt; touch STAGE/begun; until_file go")
+        .ready();
+    scene
+        .person("echo debug > debug.txt; git add .; git commit -qm 'chore: debug'")
+        .start()
+        .until_file("begun")
+        .person("git reset -q --hard HEAD~1")
+        .file("go")
+        .ends(0);
+    scene
+        .landed("a")
+        .history("feat: a; chore: plan")
+        .person("test ! -e debug.txt; ! git log --format=%s main | grep -q debug")
+        .nobody_paid();
+}
+
+#[test]
+fn a_rebase_brings_nothing_of_a_base_that_left_the_target() {
+    assert_brings_nothing_of_its_base("rebase");
+}
+
+#[test]
+fn a_squash_brings_nothing_of_a_base_that_left_the_target() {
+    assert_brings_nothing_of_its_base("squash");
+}
+
+#[test]
+fn a_merge_brings_nothing_of_a_base_that_left_the_target() {
+    assert_brings_nothing_of_its_base("merge");
+}
+
 #[test]
 fn the_reflog_of_the_target_says_what_was_landed() {
     let scene = given("window: 1").units("ab").run(0);
