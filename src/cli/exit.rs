@@ -23,7 +23,7 @@ pub enum Exit {
     Held,
     /// git, the disk, an agent or the sandbox is not as it must be.
     Environment,
-    /// Safety stop: the target was rewritten, or something was tampered with.
+    /// Safety stop: landed work or the target is gone, or something was tampered with.
     Safety,
     /// `plan --detailed-exitcode`: there is something to do.
     SomethingToDo,

@@ -281,7 +281,8 @@ fn of_run(context: &Context, run: &Sound) -> Result<Vec<Finding>, Failure> {
             found.push(Finding::new("landing_gone", what, help));
         }
     }
-    found.extend(trailers(run, &chain));
+    let inner = inner_commits(context, run, &chain)?;
+    found.extend(trailers(run, &chain, &inner));
     for name in crate::engine::missing_records(&context.repository, &run.state)? {
         let help = "the next `pipeline run` writes what the run still needs; a landing's is lost";
         found.push(Finding::new("record_missing", format!("git has no {name}"), help));
@@ -366,13 +367,12 @@ const RUN: &str = "Pipeline-Run";
 const UNIT: &str = "Pipeline-Unit";
 
 /// The commits of the target that name this run, against the landings of its journal.
-fn trailers(run: &Sound, chain: &[WithTrailers]) -> Vec<Finding> {
+fn trailers(run: &Sound, chain: &[WithTrailers], inner: &BTreeMap<&Oid, &UnitId>) -> Vec<Finding> {
     let recorded: BTreeMap<&Oid, &UnitId> = run
         .landings
         .iter()
         .flat_map(|landing| landing.units.iter().map(|landed| (&landed.commit, &landed.unit)))
         .collect();
-    let inner = inner_commits(run, chain);
     let show = |commit: &Oid| format!("`git show {commit}`");
     let mut found = Vec::new();
     let mut commits_of: BTreeMap<&str, Vec<&Oid>> = BTreeMap::new();
@@ -423,13 +423,18 @@ fn trailers(run: &Sound, chain: &[WithTrailers]) -> Vec<Finding> {
 }
 
 /// The commits of units that landed as several, but for the last of each.
-fn inner_commits<'a>(run: &'a Sound, chain: &'a [WithTrailers]) -> BTreeMap<&'a Oid, &'a UnitId> {
+fn inner_commits<'a>(
+    context: &Context,
+    run: &'a Sound,
+    chain: &'a [WithTrailers],
+) -> Result<BTreeMap<&'a Oid, &'a UnitId>, Failure> {
     let places: BTreeMap<&Oid, usize> = (0..).zip(chain).map(|(at, (commit, _))| (commit, at)).collect();
     let mut inner = BTreeMap::new();
     for landing in &run.landings {
         let mut next = match places.get(&landing.from) {
             Some(at) => at + 1,
-            None if landing.from == run.base => 0,
+            // People may have brought the target back behind where the run began.
+            None if context.repository.is_ancestor(&landing.from, &run.base)? => 0,
             None => continue,
         };
         for landed in &landing.units {
@@ -441,7 +446,7 @@ fn inner_commits<'a>(run: &'a Sound, chain: &'a [WithTrailers]) -> BTreeMap<&'a 
             next = last + 1;
         }
     }
-    inner
+    Ok(inner)
 }
 
 /// Whether the queue found the work of a unit on the target and so landed nothing: a person took the commit over, with its

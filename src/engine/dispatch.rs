@@ -288,14 +288,18 @@ impl Engine {
         let repository = self.tools.repository.clone();
         let target = self.target().to_owned();
         let expected = self.state.queue().expected_tip().cloned();
+        let landed: Vec<Oid> = self.state.landed_work().cloned().collect();
         let (tip, continues) = blocking(move || -> Result<_, crate::git::Error> {
             let Some(tip) = repository.tip(&target)? else {
                 return Ok((Tip::Missing, false));
             };
-            let continues = match &expected {
-                Some(expected) if *expected != tip => repository.is_ancestor(expected, &tip)?,
-                Some(_) | None => true,
-            };
+            // Where the queue left the target, everything is there.
+            let mut continues = true;
+            if expected.as_ref() != Some(&tip) {
+                for commit in &landed {
+                    continues = continues && repository.is_ancestor(commit, &tip)?;
+                }
+            }
             let tree = repository.tree_of(&tip)?;
             Ok((Tip::At { commit: tip, tree }, continues))
         })

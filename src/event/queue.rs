@@ -170,7 +170,7 @@ pub enum QueueEvent {
         /// How.
         end: EntryEnd,
     },
-    /// The target was found elsewhere than where the queue left it; `to` continues `from`.
+    /// The target was found elsewhere than where the queue left it; `to` contains all that has landed.
     TargetMoved {
         /// Where the queue left it.
         from: Oid,

@@ -31,7 +31,8 @@ pub struct Facts<'a> {
     pub now: Timestamp,
     /// Where the target is.
     pub tip: Tip,
-    /// Whether the tip is [`State::expected_tip`] or descends from it; true while that is `None`.
+    /// Whether the tip contains what has landed, in this run or before it. What people committed beside that is theirs to
+    /// rewrite.
     pub tip_continues: bool,
     /// Verifications that may be started.
     pub slots_free: u32,
@@ -123,7 +124,7 @@ impl State {
         if self.stop.is_some() || self.pending.is_some() {
             return Vec::new();
         }
-        // 2. The target must be where the queue left it, or ahead of that.
+        // 2. The target must be there, with all that has landed. Where else it is, the queue follows.
         let Tip::At { commit: tip, tree } = &facts.tip else {
             return record(rewritten("the target branch does not exist any more".to_owned()));
         };
@@ -308,15 +309,17 @@ impl State {
     }
 
     fn lost_sentence(&self, tip: &Oid) -> String {
-        let expected = self.expected_tip.as_ref().map_or("", Oid::short);
-        let landed: Vec<&str> = self.landed.iter().map(|landed| landed.unit.as_str()).collect();
-        let lost = match landed.as_slice() {
-            [] => String::new(),
-            units => format!(" Units that landed before: {}.", units.join(", ")),
+        let tip = tip.short();
+        let Some(last) = self.landed.last() else {
+            return format!(
+                "The target is at {tip}, which does not contain any more what an earlier run landed."
+            );
         };
+        let landed: Vec<&str> = self.landed.iter().map(|landed| landed.unit.as_str()).collect();
         format!(
-            "The target is at {}, which does not contain {expected}, where the queue left it.{lost}",
-            tip.short()
+            "The target is at {tip}, which does not contain {}, the last landing. Units that landed: {}.",
+            last.to.short(),
+            landed.join(", ")
         )
     }
 }

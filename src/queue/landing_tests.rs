@@ -30,6 +30,54 @@ fn a_moved_target_requeues_for_free_and_makes_the_run_moot() {
 }
 
 #[test]
+fn what_others_committed_is_theirs_to_rewrite() {
+    let mut world = one();
+    let amended = |world: &mut World| {
+        world.others_add("wip");
+        world.settle();
+        world.others_amend("better");
+        world.settle();
+        world.break_off();
+        world.end_test(Passed);
+    };
+    amended(&mut world);
+    assert_eq!(world.landed(), ["a"]);
+    world.enqueue("b", 1, 0, 1);
+    world.settle();
+    amended(&mut world);
+    assert_eq!(world.landed(), ["a", "b"]);
+    assert!(world.state.safety_stop().is_none() && world.charges().is_empty());
+    let words = &world.commits[&world.tip()].words;
+    assert!(words.contains("better") && !words.contains("wip"), "{words:?}");
+}
+
+#[test]
+fn a_target_without_what_landed_stops_the_queue_until_it_is_there_again() {
+    let mut world = World::new();
+    world.others_add("theirs");
+    let before = world.tip();
+    world.enqueue("a", 1, 0, 0);
+    world.settle();
+    world.end_test(Passed);
+    assert_eq!(world.landed(), ["a"]);
+    let landed = world.tip.replace(before).unwrap();
+    world.settle();
+    let (reason, sentence) = world.state.safety_stop().unwrap();
+    assert_eq!(reason, Reason::TargetRewritten);
+    assert!(sentence.contains(landed.short()), "{sentence}");
+    assert_eq!(world.resume(), None);
+    // Somebody has put another commit on top of it since.
+    world.tip = Some(landed);
+    world.others_add("more");
+    let resume = world.resume().unwrap();
+    world.record(resume);
+    world.enqueue("b", 1, 0, 1);
+    world.settle();
+    world.end_test(Passed);
+    assert_eq!(world.landed(), ["a", "b"]);
+}
+
+#[test]
 fn a_race_at_the_swap_requeues_for_free() {
     let mut world = one();
     world.swap = Swap::Raced;

@@ -1,6 +1,6 @@
 //! The machine against a world that knows the truth: units that are good, bad, flaky or mended by a fix, a target
-//! that others move, break and repair, runs that are interrupted or that the machine fails, swaps that are raced, refused
-//! or cut by a crash, people who cancel, pause, freeze and let units go first.
+//! that others move, break and repair, and on which they rewrite what is theirs, runs that are interrupted or that the
+//! machine fails, swaps that are raced, refused or cut by a crash, people who cancel, pause, freeze and let units go first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,6 +43,7 @@ enum Step {
     MachineFails(usize),
     BreakOff,
     OthersMove,
+    OthersAmend,
     OthersBreak,
     OthersRepair,
     NextSwap(Swap),
@@ -67,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_usize..4).prop_map(Step::MachineFails),
         2 => Just(Step::BreakOff),
         1 => Just(Step::OthersMove),
+        1 => Just(Step::OthersAmend),
         1 => Just(Step::OthersBreak),
         1 => Just(Step::OthersRepair),
         2 => prop_oneof![
@@ -135,6 +137,7 @@ impl Play {
             Step::MachineFails(which) => self.end_with(*which, CheckOutcome::Infrastructure),
             Step::BreakOff => self.world.break_off(),
             Step::OthersMove => self.world.others_add("theirs"),
+            Step::OthersAmend => self.world.others_amend("amended"),
             Step::OthersBreak => self.world.others_add("red"),
             Step::OthersRepair => self.world.others_remove("red"),
             Step::NextSwap(swap) => self.world.swap = *swap,

@@ -179,7 +179,26 @@ impl World {
         self.tip = Some(self.commit(Some(self.tip()), content));
     }
 
+    /// Others take their last commit back, if what the target is at is theirs, and make another in its place.
+    pub(super) fn others_amend(&mut self, word: &str) {
+        let is_ours = |tip: &Oid| self.state.landed().iter().any(|landed| landed.to == *tip);
+        let tip = self.tip();
+        if let Some(before) = self.commits[&tip].parent.clone().filter(|_| !is_ours(&tip)) {
+            self.tip = Some(before);
+            self.others_add(word);
+        }
+    }
+
     pub(super) fn decide(&self) -> Vec<Effect> {
+        self.with_facts(|facts| self.state.decide(facts))
+    }
+
+    /// What a new engine records first of a queue that stopped.
+    pub(super) fn resume(&self) -> Option<QueueEvent> {
+        self.with_facts(|facts| self.state.resume_after_stop(facts))
+    }
+
+    fn with_facts<T>(&self, ask: impl FnOnce(&Facts<'_>) -> T) -> T {
         let tip = match &self.tip {
             Some(commit) => Tip::At {
                 commit: commit.clone(),
@@ -187,14 +206,14 @@ impl World {
             },
             None => Tip::Missing,
         };
-        let continues = match (self.state.expected_tip(), &self.tip) {
-            (Some(expected), Some(tip)) => !self.rewritten && self.contains(tip, expected),
+        let continues = match (self.state.landed().last(), &self.tip) {
+            (Some(landed), Some(tip)) => self.contains(tip, &landed.to),
             (None, _) | (_, None) => true,
         };
-        self.state.decide(&Facts {
+        ask(&Facts {
             now: Timestamp::UNIX_EPOCH,
             tip,
-            tip_continues: continues,
+            tip_continues: continues && !self.rewritten,
             slots_free: self.slots_free(),
             evidence: &|tree, units| self.cache.get(&(tree.clone(), units.to_vec())).cloned(),
             known_green: &|check| self.green.contains(check),

@@ -105,7 +105,7 @@ pub struct Facts {
     pub now: Timestamp,
     /// Where the target stands.
     pub tip: queue::Tip,
-    /// Whether the target still contains everything the queue landed.
+    /// Whether the target still contains [`State::landed_work`].
     pub tip_continues: bool,
     /// No new work is to start; what runs may finish.
     pub draining: bool,
@@ -436,6 +436,14 @@ impl State {
     /// The merge queue.
     pub fn queue(&self) -> &queue::State {
         &self.queue
+    }
+
+    /// Commits that the target contains unless landed work is gone: the last landing, which stands on those before it; before
+    /// the first, what earlier runs landed of units that were kept.
+    pub fn landed_work(&self) -> impl Iterator<Item = &Oid> {
+        let last = self.queue.landed().last().map(|landed| &landed.to);
+        let kept = self.units.values().filter_map(unit::State::landed);
+        last.into_iter().chain(kept.take_while(move |_| last.is_none()))
     }
 
     /// Passing evidence about a commit or its tree under these checks that may be used again: made in this environment, and

@@ -93,6 +93,25 @@ fn a_finished_run_whose_state_was_deleted_lands_nothing_again() {
 }
 
 #[test]
+fn what_landed_counts_also_where_the_target_has_left_what_the_run_began_on() {
+    let world = World::new();
+    let author = world.read("agents/author.sh");
+    let rewinds = format!("git -C '{}' reset -q --hard HEAD~1\n", world.repo.display());
+    world.write("agents/author.sh", &format!("{author}{rewinds}"));
+    world.file("", "  a: {title: 'feat: a', prompt: x, tier: trivial}\n");
+    world.commit("chore: plan");
+    world.git(&["commit", "-q", "--allow-empty", "-m", "docs: dropped"]);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(world.git(&["log", "-2", "--format=%s"]), "feat: a\nchore: plan\n");
+    std::fs::remove_dir_all(state(&world)).unwrap();
+    let said = world.expect(&["run", "rfc.yaml"], 0);
+    assert!(said.err.contains("1 landed, 0 approved"), "{}", said.err);
+    assert_eq!(world.calls("a").len(), 1);
+    assert_eq!(landed(&world), ["feat: a"]);
+    world.expect(&["doctor", "--strict"], 0);
+}
+
+#[test]
 fn an_approval_that_git_proves_is_not_asked_for_again() {
     let world = World::new();
     world.file("", "  a: {title: 'feat: a', prompt: x}\n");

@@ -133,6 +133,7 @@ pub(super) const EXPECTED: &[&str] = &[
     "world others repaired the target",
     "world others landed a unit's work",
     "world the target was forced back",
+    "world others rewrote their own commit",
     "world the target was deleted",
     "world a wish was refused",
     "world somebody called",

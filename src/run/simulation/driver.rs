@@ -203,7 +203,10 @@ impl Driver {
             let mut took_time = false;
             for effect in effects {
                 match effect {
-                    Effect::Record(event) => records.push(event),
+                    Effect::Record(event) => {
+                        self.laws.decided(&event, &facts.tip, &self.git);
+                        records.push(event);
+                    }
                     Effect::TakeBranches(units) => {
                         took_time = true;
                         self.take_branches(units)?;
@@ -272,8 +275,10 @@ impl Driver {
 
     pub(super) fn facts(&self) -> Facts {
         let (tip, tip_continues) = self.git.target.as_ref().map_or((Tip::Missing, false), |tip| {
-            let expected = self.state.queue().expected_tip();
-            let continues = expected.is_none_or(|expected| self.git.is_ancestor(expected, tip));
+            let continues = self
+                .state
+                .landed_work()
+                .all(|commit| self.git.is_ancestor(commit, tip));
             let tree = self.git.tree_of(tip).clone();
             let commit = tip.clone();
             (Tip::At { commit, tree }, continues)

@@ -135,6 +135,14 @@ impl Git {
         &self.commits[commit].tree
     }
 
+    pub(super) fn parents(&self, commit: &Oid) -> &[Oid] {
+        &self.commits[commit].parents
+    }
+
+    pub(super) fn author(&self, commit: &Oid) -> u8 {
+        self.commits[commit].stamp.by
+    }
+
     fn ancestors(&self, of: &Oid) -> BTreeSet<&Oid> {
         let mut found = BTreeSet::new();
         let mut open = vec![self.commits.get_key_value(of).expect("a commit").0];

@@ -18,7 +18,7 @@ use crate::event::{
     RunEvent, StopCause, UnitEvent, VerifyPurpose,
 };
 use crate::id::{Oid, UnitId};
-use crate::queue::{CHARGE_FAILURE, EVICT_AT, Status, VerifiedCandidate};
+use crate::queue::{CHARGE_FAILURE, EVICT_AT, Status, Tip, VerifiedCandidate};
 use crate::run::{State, decide, hash_json, queue_checks, subject};
 use crate::spec::{Check, Pipeline, Verify};
 use crate::unit::Phase;
@@ -30,6 +30,8 @@ pub(super) struct Laws {
     /// Every commit that the engine moved the target to, or past, with its unit.
     ours: BTreeMap<Oid, UnitId>,
     landed: BTreeSet<UnitId>,
+    /// Where each landing left the target, and what earlier runs had landed on it.
+    to_stay: BTreeSet<Oid>,
     line: BTreeMap<UnitId, (Oid, Oid)>,
     cases: Cases,
     /// Checks of the file that passed on the target.
@@ -60,6 +62,8 @@ pub(super) struct Laws {
     machine: Option<(Timestamp, u32)>,
     /// Verifications that began although the wait after these was not over; those that reuse evidence run nothing.
     hasty: BTreeSet<u64>,
+    /// Verifications that began when no slot was free, likewise.
+    crowded: BTreeSet<u64>,
 }
 
 impl Laws {
@@ -69,6 +73,7 @@ impl Laws {
             passes: BTreeMap::new(),
             ours: BTreeMap::new(),
             landed: BTreeSet::new(),
+            to_stay: BTreeSet::new(),
             line: BTreeMap::new(),
             cases: Cases::new(pipeline),
             green: BTreeSet::new(),
@@ -88,6 +93,7 @@ impl Laws {
             waited: false,
             machine: None,
             hasty: BTreeSet::new(),
+            crowded: BTreeSet::new(),
         }
     }
 
@@ -125,6 +131,10 @@ impl Laws {
     /// The engine has just moved the target.
     pub(super) fn target_moved(&mut self, verified: &VerifiedCandidate, git: &Git, setting: &Setting) {
         let (from, to) = (verified.from(), verified.to());
+        assert!(
+            self.holds_what_landed(from, git),
+            "nothing lands where landed work is gone"
+        );
         assert!(git.line(to).any(|commit| commit == from), "fast-forward only");
         assert_eq!(
             git.tree_of(to),
@@ -175,15 +185,15 @@ impl Laws {
 
     /// After an event was taken in.
     pub(super) fn after(&mut self, record: &Record, state: &State, git: &Git, setting: &Setting) {
-        // Evidence that stands in for a run is told as one that begins and ends at once, in no slot.
-        if !matches!(record.event, Event::Queue(QueueEvent::VerifyStarted { .. })) {
-            assert!(state.running() <= self.slots, "no more runs than there are slots");
-        }
+        self.keep_to_the_slots(record, state);
         self.reuse_young(record, setting);
         self.wait_for_the_machine(record);
         match &record.event {
             Event::Run(RunEvent::PreflightEnded { evidence, .. }) => self.keep_green(evidence),
             Event::Unit(scoped) => {
+                if let UnitEvent::UnitKept { commit, .. } = &scoped.what {
+                    self.to_stay.insert(commit.clone());
+                }
                 if let UnitEvent::UnitEvicted { reason, .. } = &scoped.what {
                     self.evicted(&scoped.unit, *reason, git, setting, state);
                 }
@@ -198,6 +208,27 @@ impl Laws {
             Event::Run(_) => {}
         }
         self.keep_watch(record, setting);
+    }
+
+    /// There are no more runs than slots; what reuses evidence runs nothing.
+    fn keep_to_the_slots(&mut self, record: &Record, state: &State) {
+        let crowd = state.running().saturating_sub(self.slots);
+        match &record.event {
+            Event::Queue(QueueEvent::VerifyStarted { fence, .. }) if crowd > self.crowded.len() => {
+                self.crowded.insert(*fence);
+            }
+            Event::Queue(QueueEvent::VerifyEnded {
+                fence,
+                evidence,
+                reused,
+            }) if self.crowded.remove(fence) => {
+                let outcome = evidence.first_failure().map(|row| row.outcome);
+                let ran = !reused && outcome != Some(CheckOutcome::Interrupted);
+                assert!(!ran, "no more runs than there are slots");
+            }
+            _ => {}
+        }
+        assert!(crowd <= self.crowded.len(), "no more runs than there are slots");
     }
 
     /// Only what passed in a real run is used again, and only for so long.
@@ -346,6 +377,7 @@ impl Laws {
                 units, evidence, to, ..
             } => {
                 self.to_follow = self.has_checkout.then(|| to.clone());
+                self.to_stay.insert(to.clone());
                 for landed in units {
                     self.cases.of_mut(&landed.unit).is_there = true;
                     assert!(self.line.remove(&landed.unit).is_some(), "what lands was in line");
@@ -358,10 +390,10 @@ impl Laws {
                 assert!(self.ours.contains_key(to), "what is told to have landed did");
                 evidence.iter().for_each(|evidence| self.keep_green(evidence));
             }
-            QueueEvent::TargetMoved { from, to } => {
+            QueueEvent::TargetMoved { to, .. } => {
                 assert!(
-                    git.is_ancestor(from, to),
-                    "nobody goes on from a target that was rewritten"
+                    self.holds_what_landed(to, git),
+                    "nobody goes on where landed work is gone"
                 );
             }
             QueueEvent::BatchSplit { commit, units } => {
@@ -408,6 +440,17 @@ impl Laws {
             }
             _ => {}
         }
+    }
+
+    /// What is decided where the target is seen: people may rewrite what is theirs.
+    pub(super) fn decided(&self, event: &Event, seen: &Tip, git: &Git) {
+        if let (Event::Queue(QueueEvent::SafetyStop { .. }), Tip::At { commit, .. }) = (event, seen) {
+            assert!(!self.holds_what_landed(commit, git), "it stops for nothing");
+        }
+    }
+
+    fn holds_what_landed(&self, tip: &Oid, git: &Git) -> bool {
+        self.to_stay.iter().all(|commit| git.is_ancestor(commit, tip))
     }
 
     /// A person's word holds for every landing that is begun after it.

@@ -54,7 +54,7 @@ impl Driver {
             self.mend_target();
             return;
         };
-        match self.dice.roll(20) {
+        match self.dice.roll(22) {
             0..=4 => self.commit_theirs(&tip, Mark::Fine),
             5 | 6 => self.commit_theirs(&tip, Mark::Breaks),
             7 | 8 => self.mend_target(),
@@ -68,6 +68,7 @@ impl Driver {
             15 | 16 => self.clean(),
             17 => self.leave_checkout(),
             18 => self.touch_branch(),
+            19 | 20 => self.amend(&tip),
             _ => self.land_by_hand(&tip),
         }
     }
@@ -111,6 +112,20 @@ impl Driver {
         self.see("the target was forced back");
         self.git.target = Some(to);
         self.git.refresh_checkout();
+    }
+
+    /// Somebody makes their own last commit anew.
+    fn amend(&mut self, tip: &Oid) {
+        let parents = self.git.parents(tip).to_vec();
+        if self.git.author(tip) != OTHERS || parents.is_empty() {
+            return;
+        }
+        let mut files = self.git.files(tip).clone();
+        let (by, mark) = (OTHERS, Mark::Fine);
+        let version = self.dice.roll(1_000);
+        files.insert(THEIRS, File { by, version, mark });
+        self.see("others rewrote their own commit");
+        self.move_target(&files, &parents);
     }
 
     /// Somebody lands a unit's approved work themselves.
@@ -160,12 +175,15 @@ impl Driver {
         }
     }
 
-    /// The target is brought back to where the run left it, and its checks are repaired.
+    /// A target that is gone, or has lost landed work, is brought back to where the run left it, and its checks are repaired.
     fn mend_target(&mut self) {
         let expected = self.state.queue().expected_tip().cloned();
         let start = self.state.start().expect("a run has started").base.clone();
         let expected = expected.unwrap_or(start);
-        let lost = |tip: &Oid| !self.git.is_ancestor(&expected, tip);
+        let lost = |tip: &Oid| {
+            let mut landed = self.state.landed_work();
+            landed.any(|commit| !self.git.is_ancestor(commit, tip))
+        };
         if self.git.target.as_ref().is_none_or(lost) {
             self.git.target = Some(expected);
         }

@@ -58,6 +58,22 @@ fn a_branch_is_squashed_where_the_queue_squashes() {
 }
 
 #[test]
+fn the_commits_of_a_branch_land_also_behind_where_the_run_began() {
+    let scene = branch("window: 1", "").closed().ready();
+    scene
+        .person("git commit -q --allow-empty -m 'docs: dropped'")
+        .start()
+        .verifying("a")
+        .person("git reset -q --hard HEAD~1")
+        .open()
+        .ends(0);
+    scene
+        .landed("a")
+        .history("feat: two; feat: one; chore: plan; docs: meanwhile")
+        .nobody_paid();
+}
+
+#[test]
 fn a_branch_that_was_picked_already_is_done_and_lands_nothing() {
     let scene = branch("window: 1", "git cherry-pick theirs~1 theirs > /dev/null")
         .units("b")

@@ -59,6 +59,34 @@ fn a_rewritten_target_is_a_safety_stop_and_goes_on_when_it_is_restored() {
     scene.run(0).landed("a b").nobody_paid();
 }
 
+/// Before a landing somebody commits, and before it is tried again makes that commit anew.
+const AMENDS: &str = "if [ -e STAGE/wip ]; then git commit -q --amend --allow-empty -m 'docs: better'; \
+    else touch STAGE/wip; git commit -q --allow-empty -m 'docs: wip'; fi";
+
+#[test]
+fn a_person_may_amend_what_they_committed_on_a_landing() {
+    let scene = given("window: 1").units("ab").at_swap(2..=3, AMENDS, "").run(0);
+    scene.landed("a b").events("target_moved", 2).nobody_paid();
+    scene.history("feat: b; docs: better; feat: a; chore: plan");
+}
+
+#[test]
+fn a_person_may_amend_what_they_committed_before_anything_landed() {
+    let scene = given("window: 1").units("a").at_swap(1..=2, AMENDS, "").run(0);
+    scene.landed("a").events("target_moved", 2).nobody_paid();
+    scene.history("feat: a; docs: better; chore: plan");
+}
+
+#[test]
+fn a_person_who_amends_a_landing_stops_the_run() {
+    let amends = "git branch -q kept; git commit -q --amend -m 'feat: mine'";
+    let scene = given("window: 1").units("ab").at_swap(2..=2, amends, "").run(10);
+    scene
+        .told("target_rewritten")
+        .person("git reset -q --hard kept; git branch -qD kept");
+    scene.run(0).landed("a b").nobody_paid();
+}
+
 #[test]
 fn a_deleted_target_is_never_made_again() {
     let scene = meanwhile("git switch -q --detach; git rev-parse main > STAGE/main; git branch -qD main");
