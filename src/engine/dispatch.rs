@@ -405,7 +405,8 @@ impl Engine {
         receiver
     }
 
-    /// Runs the checks on the target's tip before money is spent, unless evidence for it exists.
+    /// Runs the checks on the target's tip before money is spent, unless evidence for it exists. Who said that no
+    /// preflight is wanted learns whether a target that was red has been mended, and is stopped by nothing.
     async fn preflight(
         &mut self,
         stop: &mut watch::Receiver<Stop>,
@@ -435,11 +436,16 @@ impl Engine {
             .iter()
             .find(|row| row.outcome == CheckOutcome::Infrastructure)
         {
-            return Err(EngineError::Preflight(broken.tail.clone()));
+            let error = EngineError::Preflight(broken.tail.clone());
+            if !self.options.skip_preflight {
+                return Err(error);
+            }
+            self.observer.note(&error.to_string());
+            return Ok(None);
         }
-        let passed = evidence.passed();
+        let stops = !evidence.passed() && !self.options.skip_preflight;
         self.record(&[Event::Run(RunEvent::PreflightEnded { commit, evidence })])?;
-        Ok((!passed).then_some(StopCause::BaseRed))
+        Ok(stops.then_some(StopCause::BaseRed))
     }
 
     /// Records that the engine is done with the run, for now or for good.

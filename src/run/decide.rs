@@ -268,7 +268,8 @@ impl State {
     }
 
     /// Whether the checks are to be run on the target's tip before an engine begins: work is left that would be paid
-    /// for, or the queue waits for a target that failed, and by calling again a person says that it may pass now.
+    /// for, or the queue waits for a target that failed, and by calling again a person says that it may pass now. That
+    /// is asked also where nobody wants to be stopped (`skip`): the queue holds until the target is shown to pass.
     pub fn wants_preflight(&self, selection: Option<&BTreeSet<UnitId>>, skip: bool) -> bool {
         if self.queue.safety_stop().is_some() || self.queue.is_paused() {
             return false;

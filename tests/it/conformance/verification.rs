@@ -166,6 +166,26 @@ fn a_red_target_ends_a_run_that_has_nothing_else_to_do_and_the_same_command_goes
 }
 
 #[test]
+fn without_a_preflight_work_goes_on_beside_a_target_that_is_known_to_be_red() {
+    let scene = broken_meanwhile("a");
+    scene.ends(6);
+    let theirs = "git switch -qc c; echo c > c.txt; git add .; git commit -qm 'feat: c'; git switch -q main";
+    scene.person(theirs).call(&["queue", "add", "c"], 0);
+    scene
+        .run(6)
+        .told("The check `gate` fails on the target itself")
+        .is('c', "ready");
+    scene.call(&["run", "rfc.yaml", "--no-preflight"], 6);
+    scene.is('c', "queued").is('a', "queued").landed("").nobody_paid();
+    assert_eq!(scene.world.calls("c"), ["review.1", "approve.1"]);
+    // A target that was mended is noticed also so.
+    scene
+        .person(REPAIR)
+        .call(&["run", "rfc.yaml", "--no-preflight"], 0);
+    scene.landed("a c").nobody_paid();
+}
+
+#[test]
 fn a_check_that_never_passed_on_the_target_is_the_units_own() {
     // Without the look at the target before the start nobody knows that its check cannot pass there.
     let scene = given("window: 1").units("ab").gate("[ -e b.txt ]").ready();
