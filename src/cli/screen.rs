@@ -186,8 +186,8 @@ impl Observer for RunScreen {
         let mut guard = self.shared.lock();
         let inner = &mut *guard;
         inner.view.apply(record);
-        if let Event::Run(RunEvent::PreflightEnded { evidence, .. }) = &record.event {
-            inner.red = evidence.first_failure().map(|failed| {
+        if let Event::Run(RunEvent::PreflightEnded { evidence, also, .. }) = &record.event {
+            inner.red = evidence.together(also).first_failure().map(|failed| {
                 let said = sanitize(failed.tail.trim_end());
                 let told = format!("The check `{}` fails on the target itself", failed.name);
                 if said.is_empty() {

@@ -411,10 +411,9 @@ impl Engine {
         &mut self,
         stop: &mut watch::Receiver<Stop>,
     ) -> Result<Option<StopCause>, EngineError> {
-        let Some(job) = verify::Job::preflight(self)? else {
+        let Some((preflight, job)) = verify::Job::preflight(self)? else {
             return Ok(None);
         };
-        let commit = job.commit().clone();
         let (sender, receiver) = watch::channel(Stop::No);
         let mut task = tokio::spawn(job.perform(receiver, self.activity.clone()));
         let evidence = loop {
@@ -444,7 +443,8 @@ impl Engine {
             return Ok(None);
         }
         let stops = !evidence.passed() && !self.options.skip_preflight;
-        self.record(&[Event::Run(RunEvent::PreflightEnded { commit, evidence })])?;
+        let event = preflight.ended(&evidence.results, self.state.environment());
+        self.record(&[Event::Run(event)])?;
         Ok(stops.then_some(StopCause::BaseRed))
     }
 

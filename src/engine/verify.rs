@@ -9,8 +9,8 @@ use super::{Engine, EngineError, Tools, interpret};
 use crate::event::{CheckOutcome, CheckResult, Evidence, VerifyPurpose};
 use crate::id::{AttemptKey, Oid, RunId, UnitId};
 use crate::port::{Activity, AttemptOrder, AttemptReturn, Ended, Stop, Task};
-use crate::run::{Verification, hash_json, queue_checks, subject};
-use crate::spec::{Check, Pipeline, Role, Unit};
+use crate::run::{Preflight, Verification, hash_json, queue_checks, subject};
+use crate::spec::{Check, Pipeline, Role};
 
 /// One verification.
 pub(super) struct Job {
@@ -63,42 +63,32 @@ impl Job {
 
     /// The verification of the target's tip before work begins; `None` when there is nothing to ask or evidence
     /// answers it.
-    pub(super) fn preflight(engine: &mut Engine) -> Result<Option<Self>, EngineError> {
-        let pipeline = Arc::clone(engine.state.pipeline());
-        let checks = queue_checks(&pipeline, std::iter::empty::<&Unit>());
-        let only = engine.options.only.as_deref();
-        let wanted = engine.state.wants_preflight(only, engine.options.skip_preflight);
-        if checks.is_empty() || !wanted {
-            return Ok(None);
-        }
+    pub(super) fn preflight(engine: &Engine) -> Result<Option<(Preflight, Self)>, EngineError> {
         let Some(tip) = engine.tools.repository.tip(engine.target())? else {
             return Ok(None);
         };
         let tree = engine.tools.repository.tree_of(&tip)?;
-        let subject = subject(&checks, &tip, &tree).clone();
-        let environment = engine.state.environment().to_owned();
+        let (only, skip) = (engine.options.only.as_deref(), engine.options.skip_preflight);
         let now = engine.tools.clock.now();
-        if engine.state.evidence_of(&subject, &checks, now).is_some() {
+        let Some(preflight) = engine.state.preflight(only, skip, (&tip, &tree), now) else {
             return Ok(None);
-        }
-        Ok(Some(Self {
+        };
+        let pipeline = Arc::clone(engine.state.pipeline());
+        let checks = preflight.checks();
+        let job = Self {
             key: key(any_unit(&pipeline).clone(), "preflight", 1, 1),
             tools: Arc::clone(&engine.tools),
             run: engine.run.clone(),
             target: engine.target().to_owned(),
-            environment,
+            environment: engine.state.environment().to_owned(),
             fence: engine.state.next_fence(),
-            subject,
+            subject: subject(&checks, &tip, &tree).clone(),
             base: tip.clone(),
             commit: tip,
             checks,
             pipeline,
-        }))
-    }
-
-    /// The commit that is verified.
-    pub(super) fn commit(&self) -> &Oid {
-        &self.commit
+        };
+        Ok(Some((preflight, job)))
     }
 
     /// What the launcher is asked for.

@@ -27,6 +27,18 @@ impl Evidence {
                 .all(|result| result.outcome == CheckOutcome::Passed)
     }
 
+    /// The same, with the rows of others that were made together with it, each once.
+    #[must_use]
+    pub fn together(&self, others: &[Self]) -> Self {
+        let mut all = self.clone();
+        for row in others.iter().flat_map(|other| &other.results) {
+            if !all.results.contains(row) {
+                all.results.push(row.clone());
+            }
+        }
+        all
+    }
+
     /// The first check that did not pass.
     pub fn first_failure(&self) -> Option<&CheckResult> {
         self.results

@@ -125,6 +125,9 @@ pub enum RunEvent {
         commit: Oid,
         /// What the checks said.
         evidence: Evidence,
+        /// What other sets of checks said that ran with them: the file's, where the queue has a list of its own.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        also: Vec<Evidence>,
     },
     /// The conflict radar sees other collisions than before: all of them, which may be none.
     ConflictsForeseen(Foreseen),

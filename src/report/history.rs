@@ -83,16 +83,19 @@ impl Teller<'_> {
                 Some(format!("the engine stopped ({})", why.as_str()))
             }
             RunEvent::RunRebuilt { .. } => Some("the run was rebuilt from git".to_owned()),
-            RunEvent::PreflightEnded { evidence, .. } if !evidence.passed() => Some(format!(
-                "before work began, the target's own checks: {}",
-                evidence_text(evidence)
-            )),
+            RunEvent::PreflightEnded { evidence, also, .. } => {
+                let evidence = evidence.together(also);
+                let told = || {
+                    let said = evidence_text(&evidence);
+                    format!("before work began, the target's own checks: {said}")
+                };
+                (!evidence.passed()).then(told)
+            }
             RunEvent::RunStarted { .. }
             | RunEvent::UnitsAdded { .. }
             | RunEvent::EngineStarted { .. }
             | RunEvent::EngineStopped { .. }
             | RunEvent::RunFinished
-            | RunEvent::PreflightEnded { .. }
             | RunEvent::ConflictsForeseen(_) => None,
         }
     }

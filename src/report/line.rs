@@ -240,7 +240,7 @@ impl Lines<'_> {
 
     fn run(&self, event: &RunEvent) -> Option<String> {
         let evidence = match event {
-            RunEvent::PreflightEnded { evidence, .. } => evidence,
+            RunEvent::PreflightEnded { evidence, also, .. } => evidence.together(also),
             RunEvent::ConflictsForeseen(_) => return self.collisions(),
             RunEvent::UnitsAdded { units, .. } => return Some(self.added(units)),
             RunEvent::RunStarted { .. }
@@ -252,7 +252,7 @@ impl Lines<'_> {
         let tone = if evidence.passed() { Tone::Good } else { Tone::Bad };
         let ms = evidence.results.iter().map(|result| result.duration_ms).sum();
         let target = one_line(&self.view.run.target, TEXT_CHARS_MAX);
-        let text = format!("preflight  {}", evidence_text(evidence));
+        let text = format!("preflight  {}", evidence_text(&evidence));
         Some(self.compose(tone, self.mark(tone), Some(ms), &target, &text))
     }
 

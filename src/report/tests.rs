@@ -261,6 +261,7 @@ fn preflight_is_told_by_its_checks() {
     script.begin().run(RunEvent::PreflightEnded {
         commit: oid('4'),
         evidence,
+        also: Vec::new(),
     });
     assert_eq!(
         last_line(&script).unwrap(),

@@ -6,7 +6,6 @@
 //! was asked, and only as many as slots are free: so each stands on the newest target there is when its work starts.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
@@ -265,19 +264,6 @@ impl State {
             Tip::At { .. } | Tip::Missing => tree,
         };
         self.evidence_of(about, &checks, facts.now)
-    }
-
-    /// Whether the checks are to be run on the target's tip before an engine begins: work is left that would be paid
-    /// for, or the queue waits for a target that failed, and by calling again a person says that it may pass now. That
-    /// is asked also where nobody wants to be stopped (`skip`): the queue holds until the target is shown to pass.
-    pub fn wants_preflight(&self, selection: Option<&BTreeSet<UnitId>>, skip: bool) -> bool {
-        if self.queue.safety_stop().is_some() || self.queue.is_paused() {
-            return false;
-        }
-        let begins = |(id, unit): (&UnitId, &unit::State)| {
-            unit.phase() == Phase::Waiting && selection.is_none_or(|only| only.contains(id))
-        };
-        self.queue.base_red().is_some() || (!skip && self.units.iter().any(begins))
     }
 
     fn slots_free(&self) -> u32 {

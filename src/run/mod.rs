@@ -14,6 +14,7 @@ mod decide;
 mod frozen;
 mod grow;
 pub mod order;
+mod preflight;
 mod radar;
 mod resources;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use crate::unit;
 
 pub use checks::{hash_json, inputs, queue_checks, subject, unit_checks};
 pub use frozen::Frozen;
+pub use preflight::Preflight;
 pub use radar::{LiveAuthor, LiveHead, Scene};
 pub use resources::rivals;
 pub use wish::{QueueWish, Refusal, UnitWish, Wish};
@@ -71,7 +73,6 @@ pub struct State {
     start: Option<Start>,
     epoch: u64,
     next_fence: u64,
-    preflight: Option<(Oid, Evidence)>,
     pacing: Pacing,
     spent: Usd,
     last_stop: Option<StopCause>,
@@ -224,7 +225,6 @@ impl State {
             start: None,
             epoch: 0,
             next_fence: 1,
-            preflight: None,
             pacing: Pacing::default(),
             spent: Usd::default(),
             last_stop: None,
@@ -300,10 +300,14 @@ impl State {
             RunEvent::RunRebuilt { .. } => {}
             RunEvent::ConflictsForeseen(foreseen) => self.foreseen = foreseen.clone(),
             RunEvent::RunFinished => self.finished = true,
-            RunEvent::PreflightEnded { commit, evidence } => {
-                self.evidence.keep(evidence, record);
-                self.evidence.saw_target(evidence);
-                self.preflight = Some((commit.clone(), evidence.clone()));
+            RunEvent::PreflightEnded { evidence, also, .. } => {
+                for evidence in std::iter::once(evidence).chain(also) {
+                    self.evidence.keep(evidence, record);
+                    // A check of the file may be called like another one of the queue's.
+                    if self.is_of_gate(evidence) {
+                        self.evidence.saw_target(evidence);
+                    }
+                }
             }
         }
         Ok(())
@@ -468,11 +472,6 @@ impl State {
     /// The fence the next attempt or verification gets.
     pub fn next_fence(&self) -> u64 {
         self.next_fence
-    }
-
-    /// The target's tip the checks were last run on before work began, and what they said.
-    pub fn preflight(&self) -> Option<&(Oid, Evidence)> {
-        self.preflight.as_ref()
     }
 
     /// What the run has cost.

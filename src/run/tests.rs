@@ -4,6 +4,7 @@ mod backoff;
 mod branches;
 mod limits;
 mod order;
+mod preflight;
 mod radar;
 mod recovery;
 mod resources;

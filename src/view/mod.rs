@@ -248,8 +248,8 @@ impl View {
                 self.run.finished_at = Some(record.at);
             }
             RunEvent::UnitsAdded { .. } => self.reopen(),
-            RunEvent::PreflightEnded { evidence, .. } => {
-                let red = evidence.first_failure().map(|failed| {
+            RunEvent::PreflightEnded { evidence, also, .. } => {
+                let red = evidence.together(also).first_failure().map(|failed| {
                     let check = failed.name.clone();
                     Hold::BaseRed { check }.sentence()
                 });

@@ -130,6 +130,7 @@ fn a_target_that_was_red_before_work_began_is_what_everybody_waits_for() {
         .run(RunEvent::PreflightEnded {
             commit: oid('4'),
             evidence: evidence(CheckOutcome::Failed),
+            also: Vec::new(),
         })
         .run(RunEvent::EngineStopped {
             why: StopCause::BaseRed,

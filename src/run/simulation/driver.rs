@@ -594,11 +594,14 @@ impl Driver {
 
     /// The checks on the target's tip before work begins.
     fn preflight(&mut self) -> Step<Option<StopCause>> {
-        let Some((commit, checks)) = self.to_preflight() else {
+        let Some(preflight) = self.to_preflight() else {
             return Ok(None);
         };
         self.doom()?;
-        let evidence = self.examine(&checks, &commit, None);
+        let (checks, commit) = (preflight.checks(), preflight.commit());
+        let evidence = self.examine(&checks, commit, None);
+        self.laws
+            .checked_target(&checks, &evidence, (commit, &self.git), &self.setting, self.now);
         if self.faulty && self.dice.chance(3) {
             self.signal();
             return Ok(self.stopping);
@@ -613,7 +616,8 @@ impl Driver {
             };
         }
         let stops = !evidence.passed() && !self.setting.skip_preflight;
-        self.record([Event::Run(RunEvent::PreflightEnded { commit, evidence })])?;
+        let event = preflight.ended(&evidence.results, &evidence.environment);
+        self.record([Event::Run(event)])?;
         Ok(stops.then_some(StopCause::BaseRed))
     }
 }

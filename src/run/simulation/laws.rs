@@ -128,6 +128,27 @@ impl Laws {
         }
     }
 
+    /// Checks were really run on the target before work began, those of several sets together.
+    pub(super) fn checked_target(
+        &mut self,
+        ran: &[Check],
+        evidence: &Evidence,
+        (commit, git): (&Oid, &Git),
+        setting: &Setting,
+        now: Timestamp,
+    ) {
+        let passed = |check: &Check| {
+            let mut rows = ran.iter().zip(&evidence.results);
+            rows.any(|(ran, row)| ran == check && row.outcome == CheckOutcome::Passed)
+        };
+        for set in sets_of_target(&setting.pipeline) {
+            if !set.is_empty() && set.iter().all(passed) {
+                let about = subject(&set, commit, git.tree_of(commit)).clone();
+                self.passes.insert((about, hash_json(&set)), now);
+            }
+        }
+    }
+
     /// The engine has just moved the target.
     pub(super) fn target_moved(&mut self, verified: &VerifiedCandidate, git: &Git, setting: &Setting) {
         let (from, to) = (verified.from(), verified.to());
@@ -189,7 +210,12 @@ impl Laws {
         self.reuse_young(record, setting);
         self.wait_for_the_machine(record);
         match &record.event {
-            Event::Run(RunEvent::PreflightEnded { evidence, .. }) => self.keep_green(evidence),
+            Event::Run(RunEvent::PreflightEnded { evidence, also, .. }) => {
+                // No check of the file is called like one of the queue's own.
+                std::iter::once(evidence)
+                    .chain(also)
+                    .for_each(|evidence| self.keep_green(evidence));
+            }
             Event::Unit(scoped) => {
                 if let UnitEvent::UnitKept { commit, .. } = &scoped.what {
                     self.to_stay.insert(commit.clone());
@@ -651,6 +677,14 @@ impl Laws {
         }
         assert!(state.is_complete() && state.is_finished());
     }
+}
+
+/// The sets of checks that the target passes before anybody works: what lands passes the one, the heads of units the other.
+pub(super) fn sets_of_target(pipeline: &Pipeline) -> [Vec<Check>; 2] {
+    [
+        queue_checks(pipeline, std::iter::empty()),
+        pipeline.checks.clone(),
+    ]
 }
 
 fn checks_of(pipeline: &Pipeline, verified: &VerifiedCandidate) -> Vec<Check> {

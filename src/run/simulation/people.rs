@@ -9,11 +9,12 @@ use jiff::SignedDuration;
 use super::agents::{Truth, truth_of};
 use super::driver::{Driver, Halt, Step};
 use super::git::{File, Integration, Mark, OTHERS, Path, Stamp, THEIRS, Tree};
+use super::laws::sets_of_target;
 use super::setting::{Kind, number_of, unit_id};
 use crate::event::StopCause;
 use crate::id::{Oid, UnitId};
 use crate::queue::EntryView;
-use crate::run::{QueueWish, UnitWish, Wish, queue_checks};
+use crate::run::{QueueWish, UnitWish, Wish};
 use crate::unit::Phase;
 
 impl Driver {
@@ -189,7 +190,7 @@ impl Driver {
         }
         let tip = self.git.target.clone().expect("it was restored");
         self.git.refresh_checkout();
-        let checks = queue_checks(&self.setting.pipeline, std::iter::empty());
+        let checks = sets_of_target(&self.setting.pipeline).concat();
         if matches!(
             truth_of(&checks, self.git.files(&tip)),
             Truth::Fails | Truth::Hangs

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use super::driver::{Driver, HERE, Step};
 use crate::event::{Event, Hold, LandRefusal, QueueEvent, Record, RunEvent};
-use crate::id::Oid;
 use crate::queue::{self, PendingLanding, Recovery, recover_landing};
-use crate::run::{State, queue_checks, subject};
-use crate::spec::{Check, Pipeline};
+use crate::run::{Preflight, State};
+use crate::spec::Pipeline;
 
 /// The state of a run is the fold of its journal.
 pub(super) fn fold(pipeline: &Arc<Pipeline>, records: &[Record]) -> State {
@@ -99,18 +98,15 @@ impl Driver {
         self.record(released)
     }
 
-    /// The tip that is to be checked before work begins, and the checks; `None` when there is nothing to ask.
-    pub(super) fn to_preflight(&self) -> Option<(Oid, Vec<Check>)> {
-        let checks = queue_checks(&self.setting.pipeline, std::iter::empty());
-        let wanted = self
-            .state
-            .wants_preflight(self.selection.as_deref(), self.setting.skip_preflight);
-        if checks.is_empty() || !wanted {
-            return None;
-        }
-        let tip = self.git.target.clone()?;
-        let subject = subject(&checks, &tip, self.git.tree_of(&tip));
-        let known = self.state.evidence_of(subject, &checks, self.now);
-        known.is_none().then_some((tip, checks))
+    /// What is to be checked before work begins.
+    pub(super) fn to_preflight(&self) -> Option<Preflight> {
+        let tip = self.git.target.as_ref()?;
+        let skip = self.setting.skip_preflight;
+        self.state.preflight(
+            self.selection.as_deref(),
+            skip,
+            (tip, self.git.tree_of(tip)),
+            self.now,
+        )
     }
 }

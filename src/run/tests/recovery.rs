@@ -53,23 +53,19 @@ fn a_red_target_is_asked_again_when_a_person_calls_again() {
         }
         assert_eq!(driver.stopped, Some(StopCause::BaseRed));
         driver.begin_engine();
-        assert!(
-            driver.state.wants_preflight(None, true),
-            "no unit is left to begin"
-        );
-        let commit = driver.tip();
-        let checks = queue_checks(driver.state.pipeline(), std::iter::empty());
-        let tree = tree(&driver.target);
-        let evidence = evidence(&checks, subject(&checks, &commit, &tree), CheckOutcome::Passed);
-        driver.run_event(RunEvent::PreflightEnded { commit, evidence });
+        let asked = |driver: &Driver, skip| {
+            let (commit, tree) = (driver.tip(), tree(&driver.target));
+            driver.state.preflight(None, skip, (&commit, &tree), driver.now)
+        };
+        let preflight = asked(&driver, true).expect("it is asked though no unit is left to begin");
+        let checks = preflight.checks();
+        let rows = evidence(&checks, preflight.commit(), CheckOutcome::Passed).results;
+        driver.run_event(preflight.ended(&rows, "here"));
         driver.settle();
         assert!(driver.state.queue().base_red().is_none());
         driver.verify(CheckOutcome::Passed);
         assert_eq!(driver.phase("b"), Phase::Landed);
-        assert!(
-            !driver.state.wants_preflight(None, false),
-            "nothing is left to pay for"
-        );
+        assert!(asked(&driver, false).is_none(), "nothing is left to pay for");
     }
 }
 

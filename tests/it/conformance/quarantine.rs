@@ -74,7 +74,7 @@ fn who_stood_on_an_entry_that_is_taken_out_lands_without_it() {
     scene.landed("b c");
 }
 
-/// Where `process.started` is passed in an undisturbed run of one unit, after the check on the target: the author, the
+/// Where `process.started` is passed in an undisturbed run of one unit, after the two checks on the target: the author, the
 /// unit's own check, those on its candidate.
 fn at_starts(places: std::ops::RangeInclusive<u32>) -> String {
     let faults = places.map(|place| format!("panic@process.started:{place}"));
@@ -84,21 +84,21 @@ fn at_starts(places: std::ops::RangeInclusive<u32>) -> String {
 #[test]
 fn a_verification_that_panics_once_is_done_again_and_twice_takes_the_entry_out() {
     let once = one().ready();
-    once.run_with(&at_starts(4..=4), 0).landed("a");
+    once.run_with(&at_starts(5..=5), 0).landed("a");
     assert_eq!(once.world.events("step_panicked")[0]["step"], "verify");
 
     let twice = one().ready();
-    twice.run_with(&at_starts(4..=5), 5);
+    twice.run_with(&at_starts(5..=6), 5);
     taken_out(&twice, 'a', "While this unit's candidate was verified");
 }
 
 #[test]
 fn an_attempt_that_panics_once_is_made_again_free_of_charge_and_twice_hands_the_unit_to_a_person() {
     let once = one().ready();
-    once.run_with(&at_starts(2..=2), 0).landed("a");
+    once.run_with(&at_starts(3..=3), 0).landed("a");
     assert_eq!(once.world.events("attempt_ended")[0]["outcome"], "panicked");
 
     let twice = one().ready();
-    twice.run_with(&at_starts(2..=3), 5);
+    twice.run_with(&at_starts(3..=4), 5);
     taken_out(&twice, 'a', "Work on this unit panicked 2 times");
 }

@@ -186,6 +186,22 @@ fn without_a_preflight_work_goes_on_beside_a_target_that_is_known_to_be_red() {
 }
 
 #[test]
+fn a_target_that_fails_what_units_are_held_against_is_told_before_anybody_works() {
+    for queue in ["window: 1", "verify: none"] {
+        let scene = given(queue)
+            .units("a")
+            .checks("[{name: test, run: '! ls brok* 2> /dev/null'}]")
+            .repository("touch broken")
+            .run(6);
+        scene
+            .told("The check `test` fails on the target itself")
+            .is('a', "ready")
+            .events("attempt_started", 0);
+        scene.person(REPAIR).run(0).landed("a");
+    }
+}
+
+#[test]
 fn a_check_that_never_passed_on_the_target_is_the_units_own() {
     // Without the look at the target before the start nobody knows that its check cannot pass there.
     let scene = given("window: 1").units("ab").gate("[ -e b.txt ]").ready();
