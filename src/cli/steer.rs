@@ -136,8 +136,9 @@ fn desk(context: &Context, verb: &str, reading: &Reading) -> Result<Desk, Failur
     let store = open_store(context, verb)?;
     // An engine may have given it more units since it was read.
     let frozen = context.read_frozen(&reading.run)?;
-    let clock = super::context::clock();
-    let mut desk = Desk::open(reading.run.clone(), Arc::new(frozen.pipeline), store, clock)?;
+    let (repository, clock) = (context.repository.clone(), super::context::clock());
+    let pipeline = Arc::new(frozen.pipeline);
+    let mut desk = Desk::open(reading.run.clone(), pipeline, store, repository, clock)?;
     desk.take_notes().iter().for_each(|note| tell(note));
     Ok(desk)
 }

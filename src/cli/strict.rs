@@ -287,6 +287,11 @@ fn of_run(context: &Context, run: &Sound) -> Result<Vec<Finding>, Failure> {
         let help = "the next `pipeline run` writes what the run still needs; a landing's is lost";
         found.push(Finding::new("record_missing", format!("git has no {name}"), help));
     }
+    for name in crate::engine::stale_records(&context.repository, &run.state)? {
+        let what = format!("git has {name}, which the journal took back");
+        let help = format!("`git update-ref -d {name}`, or the next `pipeline run`, takes it away");
+        found.push(Finding::new("record_stale", what, help));
+    }
     Ok(found)
 }
 

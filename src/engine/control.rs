@@ -85,7 +85,7 @@ impl Engine {
             }),
             Ok(request) => match request.want {
                 Want::Nothing => self.done(Vec::new(), None),
-                Want::Wish(wish) => self.fulfil(wish)?,
+                Want::Wish(wish) => self.fulfil(wish).await?,
                 Want::Grow(units) => self.grow(units).await?,
             },
         };
@@ -104,11 +104,12 @@ impl Engine {
         Answer::Done { events, acts }
     }
 
-    fn fulfil(&mut self, wish: Wish) -> Result<Answer, EngineError> {
+    async fn fulfil(&mut self, wish: Wish) -> Result<Answer, EngineError> {
         let about = wish.unit().cloned();
         match self.state.events_of(self.tools.clock.now(), wish) {
             Ok(events) => {
                 self.record(&events)?;
+                self.tell_of_units().await?;
                 Ok(self.done(events, about.as_ref()))
             }
             Err(refusal) => Ok(Answer::Refused(refusal)),

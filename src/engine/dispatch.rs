@@ -185,6 +185,7 @@ impl Engine {
             self.hear(stop).await?;
             facts.draining = self.stopping.is_some();
             facts.selection = self.options.only.clone();
+            self.tell_of_units().await?;
             facts.now = self.tools.clock.now();
             let effects = self.state.decide(&facts);
             let mut settled = Settled::default();
@@ -228,7 +229,6 @@ impl Engine {
             // Decisions that come together are about different units: one write, one flush.
             if !records.is_empty() {
                 self.record(&records)?;
-                self.write_approvals().await?;
             }
             self.break_off_moot();
             if took_time {

@@ -23,7 +23,7 @@ pub mod steer;
 mod verify;
 
 pub use interpret::LandedChanges;
-pub use records::missing_records;
+pub use records::{missing_records, stale_records};
 pub use recovery::rows_of;
 pub use verify::verify_key;
 
@@ -159,8 +159,8 @@ pub struct Engine {
     discards: JoinSet<Result<(), String>>,
     /// One sender per attempt or verification under way, by fence.
     stops: BTreeMap<u64, watch::Sender<Stop>>,
-    /// Approvals that are in the journal and not in git yet.
-    unwritten: Vec<UnitId>,
+    /// Units of which git has not been told everything that is in the journal.
+    untold: BTreeSet<UnitId>,
     activity: mpsc::Sender<Activity>,
     activity_of_attempts: mpsc::Receiver<Activity>,
     stopping: Option<StopCause>,
@@ -210,7 +210,7 @@ impl Engine {
             tasks: JoinSet::new(),
             discards: JoinSet::new(),
             stops: BTreeMap::new(),
-            unwritten: Vec::new(),
+            untold: pipeline.units.iter().map(|unit| unit.id.clone()).collect(),
             activity,
             activity_of_attempts,
             stopping: None,
@@ -232,6 +232,7 @@ impl Engine {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })])?;
         engine.write_missing_records().await?;
+        engine.tell_of_units().await?;
         engine.recover().await?;
         Ok(engine)
     }
@@ -253,7 +254,7 @@ impl Engine {
     fn record(&mut self, events: &[Event]) -> Result<(), EngineError> {
         let now = self.tools.clock.now();
         let records = self.store.commit(&self.run, now, events, &rows_of(events))?;
-        self.remember_approvals(events);
+        self.remember_units(events);
         for record in &records {
             self.state.apply(record).map_err(|source| EngineError::Replay {
                 run: self.run.clone(),

@@ -3,7 +3,8 @@
 //! The truth about what landed is the target. A landing counts when three things agree: a commit on the target's
 //! first-parent line with the trailers of the run and unit, the record of what was about to land as that commit, and the
 //! unit's approval of the head it was made from. Everything else that git has is less: an approved head is put in line
-//! again, another head goes back to its judges, and of a unit without a head nothing is known.
+//! again, another head goes back to its judges, and of a unit without a head nothing is known. What a person took out stays
+//! out.
 //!
 //! The events made here are a journal like any other: they are folded by the same machines, which demand the same proofs,
 //! before anybody sees them. The records that are read are written by `records.rs`.
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use super::records::{
     ALL_RUNS, APPROVAL, ATTEMPTS, ApprovalRecord, BRANCH, BranchRecord, FROZEN, FrozenRecord, GUARDS,
-    GuardsRecord, HEAD, LANDINGS, LandingRecord, REFUSED, VERSION, refs_of,
+    GuardsRecord, HEAD, LANDINGS, LEFT, LandingRecord, Left, LeftRecord, REFUSED, VERSION, refs_of,
 };
 use crate::event::{
     AttemptNumber, CandidateUnit, Event, FORMAT, GuardAction, GuardHit, Head, LandedUnit, QueueEvent, Reason,
@@ -95,6 +96,7 @@ pub fn rebuild(repository: &Repository, run: &RunId, at: Timestamp) -> Result<Re
     };
     rebuilding.begin()?;
     let landed = rebuilding.landings()?;
+    rebuilding.left()?;
     rebuilding.the_rest()?;
     let notes = rebuilding.tell(landed);
     rebuilding.add(Event::Run(RunEvent::RunRebuilt { notes: notes.clone() }))?;
@@ -165,6 +167,8 @@ struct Remains {
     /// What the guards found, in a head and in work that was refused.
     guards: BTreeMap<UnitId, GuardsRecord>,
     refused: BTreeMap<UnitId, GuardsRecord>,
+    /// Whom a person took out of the run.
+    left: BTreeMap<UnitId, Left>,
     attempts: BTreeMap<UnitId, Vec<AttemptNumber>>,
     notes: Vec<String>,
 }
@@ -194,6 +198,7 @@ impl Remains {
             branches: BTreeMap::new(),
             guards: BTreeMap::new(),
             refused: BTreeMap::new(),
+            left: BTreeMap::new(),
             attempts: BTreeMap::new(),
             notes: Vec::new(),
         };
@@ -287,6 +292,18 @@ impl Remains {
                 Ok(_) | Err(_) => self.notes.push(format!(
                     "what was taken in of the branch of `{unit}` cannot be read, so it is taken in again"
                 )),
+            }
+        } else if rest == LEFT {
+            match serde_json::from_str::<LeftRecord>(&repository.read_record(oid)?) {
+                Ok(record) if record.version <= VERSION && record.unit == unit => {
+                    self.left.insert(unit, record.how);
+                }
+                Ok(_) | Err(_) => {
+                    self.notes.push(format!(
+                        "how a person took `{unit}` out of the run cannot be read, so it is cancelled"
+                    ));
+                    self.left.insert(unit, Left::Cancelled);
+                }
             }
         } else if rest == GUARDS || rest == REFUSED {
             let found = serde_json::from_str::<GuardsRecord>(&repository.read_record(oid)?);
@@ -539,6 +556,37 @@ impl Rebuilding<'_> {
         })
     }
 
+    /// Units that a person took out, with the work they had; whoever brings one back finds it.
+    fn left(&mut self) -> Result<(), IllegalEvent> {
+        for (unit, how) in &self.remains.left {
+            if !self.is_unbegun(unit) {
+                continue;
+            }
+            let taken = self.remains.branches.get(unit).map(|record| &record.head);
+            let head = self
+                .remains
+                .heads
+                .get(unit)
+                .filter(|(head, _)| Some(head) != taken);
+            let work = head.map(|(head, base)| RestoredWork {
+                head: head.clone(),
+                base: base.clone(),
+                approved: None,
+                guards: Vec::new(),
+            });
+            self.restore(unit, work)?;
+            let what = match how {
+                Left::Cancelled => UnitEvent::UnitEvicted {
+                    reason: Reason::Cancelled,
+                    sentence: Reason::Cancelled.sentence().to_owned(),
+                },
+                Left::Discarded => UnitEvent::UnitDiscarded,
+            };
+            self.add_unit(unit, what)?;
+        }
+        Ok(())
+    }
+
     /// Units that did not land: an approval that is still of the newest head stands, another head is judged again, and one
     /// that may have resolved a conflict in a tier without a review is made anew. A unit whose needs are not met any more
     /// begins when they are.
@@ -594,16 +642,20 @@ impl Rebuilding<'_> {
             in_phase(crate::unit::Phase::Working),
         );
         let begin = in_phase(crate::unit::Phase::Waiting);
+        let left = match self.remains.left.len() {
+            0 => String::new(),
+            count => format!(", {count} taken out by a person"),
+        };
         let mut notes = vec![format!(
             "run {} was rebuilt from git: {landed} landed, {approved} approved and in line again, {judged} to be judged again, \
-             {begin} to be begun",
+             {begin} to be begun{left}",
             self.remains.start.run
         )];
         notes.extend(self.remains.notes.iter().cloned());
         notes.append(&mut self.notes);
         notes.push(
-            "not known any more: findings and rounds, gates, evictions and what people said, logs, and what was spent: the \
-             budget counts from zero"
+            "not known any more: findings and rounds, gates, evictions and what else people said, logs, and what was spent: \
+             the budget counts from zero"
                 .to_owned(),
         );
         notes

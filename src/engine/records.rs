@@ -7,13 +7,14 @@
 //! | `<unit>/head` | when an author's work or a branch is taken | the unit's commit |
 //! | `<unit>/guards` | before the head of an author's work | what the guards found in that head |
 //! | `<unit>/refused` | when a guard refuses an author's work | what was refused, which is no head |
-//! | `<unit>/approval` | after the approval is in the journal | who judged the head, shown what |
+//! | `<unit>/approval` | after the approval is in the journal, and taken away after an eviction, `cancel`, `discard` or `retry` is | who judged the head, shown what |
+//! | `<unit>/left` | after `cancel` or `discard` is in the journal, and taken away after a person brings the unit back | that a person took the unit out |
 //! | `<unit>/candidate` | before the candidate is in the journal | nothing; it keeps the commit from garbage collection |
 //! | `_landings/<commit>` | between the intent to land and the swap | what was about to land, and its evidence |
 //!
 //! Each is written again with the same content without harm, and each comes from the journal: git never knows more than
 //! the journal, but for what an engine that died was about to write there. A unit's id cannot begin with `_`.
-//! [`super::rebuild`] reads them.
+//! What a retry set aside loses its `head` and `branch`. [`super::rebuild`] reads them.
 
 use std::collections::BTreeSet;
 
@@ -21,12 +22,12 @@ use serde::{Deserialize, Serialize};
 
 use super::dispatch::blocking;
 use super::{Engine, EngineError};
-use crate::event::{Candidate, Event, Evidence, GuardHit, Head, Job, UnitEvent, UnitScoped};
+use crate::event::{Candidate, Event, Evidence, GuardHit, Head, Job, QueueEvent, UnitEvent, UnitScoped};
 use crate::git::{self, RecordText, Repository};
 use crate::id::{Oid, RunId, StageName, UnitId};
 use crate::queue::VerifiedCandidate;
 use crate::run::State;
-use crate::unit::Phase;
+use crate::unit::{self, Phase};
 
 /// The version of every record.
 pub(super) const VERSION: u32 = 1;
@@ -115,6 +116,39 @@ impl GuardsRecord {
     }
 }
 
+/// A unit that a person took out of the run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LeftRecord {
+    pub(super) version: u32,
+    pub(super) unit: UnitId,
+    pub(super) how: Left,
+}
+
+/// How a person took a unit out of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Left {
+    Cancelled,
+    Discarded,
+}
+
+impl Left {
+    fn of(phase: Phase) -> Option<Self> {
+        match phase {
+            Phase::Cancelled => Some(Self::Cancelled),
+            Phase::Discarded => Some(Self::Discarded),
+            Phase::Waiting
+            | Phase::Working
+            | Phase::Gated
+            | Phase::Queued
+            | Phase::Landed
+            | Phase::Published
+            | Phase::Evicted
+            | Phase::Blocked => None,
+        }
+    }
+}
+
 /// A landing that was about to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LandingRecord {
@@ -139,6 +173,7 @@ pub(super) const HEAD: &str = "/head";
 pub(super) const BRANCH: &str = "/branch";
 pub(super) const GUARDS: &str = "/guards";
 pub(super) const REFUSED: &str = "/refused";
+pub(super) const LEFT: &str = "/left";
 pub(super) const ATTEMPTS: &str = "/attempts/";
 
 /// Records that git should have of a run at rest and has not: the names of their refs.
@@ -162,12 +197,114 @@ pub fn missing_records(repository: &Repository, state: &State) -> Result<Vec<Str
         .filter(|(_, unit)| unit.phase() == Phase::Queued)
         .map(|(id, _)| format!("{id}{APPROVAL}"));
     let branches = state.watched_branches().map(|(id, _)| format!("{id}{BRANCH}"));
+    let left = state
+        .units()
+        .filter(|(_, unit)| Left::of(unit.phase()).is_some())
+        .map(|(id, _)| format!("{id}{LEFT}"));
     let wanted = std::iter::once(FROZEN.to_owned())
         .chain(landings)
         .chain(approvals)
-        .chain(branches);
+        .chain(branches)
+        .chain(left);
     let names = wanted.map(|name| format!("{prefix}{name}"));
     Ok(names.filter(|name| !there.contains(name.as_str())).collect())
+}
+
+/// Records that git has of a run at rest and should not have any more, since they would bring back what the journal took
+/// back: the names of their refs.
+///
+/// # Errors
+/// When git fails.
+pub fn stale_records(repository: &Repository, state: &State) -> Result<Vec<String>, git::Error> {
+    let Some(start) = state.start() else {
+        return Ok(Vec::new());
+    };
+    let refs = repository.refs_below(&refs_of(&start.run))?;
+    let gone: BTreeSet<String> = state
+        .units()
+        .flat_map(|(id, unit)| taken_back(&start.run, id, unit))
+        .collect();
+    let stale = refs.into_iter().filter(|(name, _)| gone.contains(name));
+    Ok(stale.map(|(name, _)| name).collect())
+}
+
+/// The refs that git must not have of a unit, as the journal has it.
+fn taken_back(run: &RunId, id: &UnitId, unit: &unit::State) -> Vec<String> {
+    let is_afresh = unit.try_number() > 1 && unit.intake().is_none();
+    [
+        (APPROVAL, !unit.approval_stands()),
+        (LEFT, Left::of(unit.phase()).is_none()),
+        (BRANCH, is_afresh),
+        (HEAD, is_afresh && unit.head().is_none()),
+    ]
+    .into_iter()
+    .filter(|(_, is_gone)| *is_gone)
+    .map(|(name, _)| format!("{}{id}{name}", refs_of(run)))
+    .collect()
+}
+
+/// Tells git where units stand that are in line, that have left it, or that a person took out or began afresh: by whoever
+/// wrote that into the journal, after it is there, and by every engine that takes the run up. No attempt of these units may
+/// be under way.
+pub(super) fn tell_of_units<'a>(
+    repository: &Repository,
+    state: &State,
+    units: impl IntoIterator<Item = &'a UnitId>,
+) -> Result<(), git::Error> {
+    let Some(start) = state.start() else {
+        return Ok(());
+    };
+    let mut records = Vec::new();
+    let mut gone = BTreeSet::new();
+    for id in units {
+        let Some(unit) = state.unit(id) else { continue };
+        gone.extend(taken_back(&start.run, id, unit));
+        if unit.phase() == Phase::Queued {
+            records.extend(approval_of(&start.run, id, unit));
+        }
+        if let Some(how) = Left::of(unit.phase()) {
+            let record = LeftRecord {
+                version: VERSION,
+                unit: id.clone(),
+                how,
+            };
+            records.push(RecordText {
+                name: format!("{}{id}{LEFT}", refs_of(&start.run)),
+                tree: repository.tree_of(&start.base)?,
+                parents: vec![start.base.clone()],
+                text: text_of(&record),
+            });
+        }
+    }
+    repository.replace_records(&refs_of(&start.run), &records, &gone)
+}
+
+fn approval_of(run: &RunId, id: &UnitId, unit: &unit::State) -> Option<RecordText> {
+    let verdicts = unit.judgements().filter_map(|(job, judgement)| match job {
+        Job::Stage { stage, .. } => Some(VerdictRecord {
+            stage: stage.clone(),
+            agent: judgement.agent.clone(),
+            packet: judgement.packet.clone(),
+            verdict: judgement.verdict.to_owned(),
+        }),
+        Job::Checks => None,
+    });
+    let head = unit.head()?;
+    let record = ApprovalRecord {
+        version: VERSION,
+        unit: id.clone(),
+        generation: unit.generation(),
+        head: head.clone(),
+        base: unit.base()?.clone(),
+        by_person: unit.is_resolved(),
+        verdicts: verdicts.collect(),
+    };
+    Some(RecordText {
+        name: format!("{}{id}{APPROVAL}", refs_of(run)),
+        tree: head.tree.clone(),
+        parents: vec![head.commit.clone()],
+        text: text_of(&record),
+    })
 }
 
 pub(super) fn text_of<T: Serialize>(record: &T) -> String {
@@ -175,7 +312,7 @@ pub(super) fn text_of<T: Serialize>(record: &T) -> String {
 }
 
 impl Engine {
-    /// Tells git what it should know by now: how the run began, and every approval that is in the queue.
+    /// Tells git what it should know by now: how the run began, and which branches were taken in.
     pub(super) async fn write_missing_records(&mut self) -> Result<(), EngineError> {
         let start = self
             .state
@@ -203,11 +340,6 @@ impl Engine {
             parents: vec![record.base.clone()],
             text: text_of(&record),
         }];
-        let queued = self
-            .state
-            .units()
-            .filter(|(_, unit)| unit.phase() == Phase::Queued);
-        records.extend(queued.filter_map(|(id, _)| self.approval_of(id)));
         let watched = self.state.watched_branches();
         records.extend(watched.map(|(id, intake)| self.branch_record(id, intake)));
         self.write_records(records).await
@@ -218,58 +350,32 @@ impl Engine {
         Ok(blocking(move || repository.write_records(&below, &records)).await??)
     }
 
-    /// Remembers approvals that are in the journal and not in git yet.
-    pub(super) fn remember_approvals(&mut self, events: &[Event]) {
-        let approved = events.iter().filter_map(|event| match event {
+    /// Remembers units of which git is to be told something that is in the journal now.
+    pub(super) fn remember_units(&mut self, events: &[Event]) {
+        let units = events.iter().filter_map(|event| match event {
             Event::Unit(UnitScoped {
                 unit,
-                what: UnitEvent::UnitApproved { .. },
-            }) => Some(unit.clone()),
+                what:
+                    UnitEvent::UnitApproved { .. }
+                    | UnitEvent::UnitEvicted { .. }
+                    | UnitEvent::UnitRetried { .. }
+                    | UnitEvent::UnitResolved { .. }
+                    | UnitEvent::UnitDiscarded,
+            })
+            | Event::Queue(QueueEvent::EntryLeft { unit, .. }) => Some(unit.clone()),
             Event::Unit(_) | Event::Run(_) | Event::Queue(_) => None,
         });
-        self.unwritten.extend(approved);
+        self.untold.extend(units);
     }
 
-    /// Tells git of approvals it does not know.
-    pub(super) async fn write_approvals(&mut self) -> Result<(), EngineError> {
-        let unwritten = std::mem::take(&mut self.unwritten);
-        let records: Vec<RecordText> = unwritten
-            .iter()
-            .filter_map(|unit| self.approval_of(unit))
-            .collect();
-        if records.is_empty() {
+    /// Tells git of units it does not know enough about.
+    pub(super) async fn tell_of_units(&mut self) -> Result<(), EngineError> {
+        let units = std::mem::take(&mut self.untold);
+        if units.is_empty() {
             return Ok(());
         }
-        self.write_records(records).await
-    }
-
-    fn approval_of(&self, id: &UnitId) -> Option<RecordText> {
-        let unit = self.state.unit(id)?;
-        let verdicts = unit.judgements().filter_map(|(job, judgement)| match job {
-            Job::Stage { stage, .. } => Some(VerdictRecord {
-                stage: stage.clone(),
-                agent: judgement.agent.clone(),
-                packet: judgement.packet.clone(),
-                verdict: judgement.verdict.to_owned(),
-            }),
-            Job::Checks => None,
-        });
-        let head = unit.head()?;
-        let record = ApprovalRecord {
-            version: VERSION,
-            unit: id.clone(),
-            generation: unit.generation(),
-            head: head.clone(),
-            base: unit.base()?.clone(),
-            by_person: unit.is_resolved(),
-            verdicts: verdicts.collect(),
-        };
-        Some(RecordText {
-            name: format!("{}{id}{APPROVAL}", refs_of(&self.run)),
-            tree: head.tree.clone(),
-            parents: vec![head.commit.clone()],
-            text: text_of(&record),
-        })
+        let (repository, state) = (self.tools.repository.clone(), self.state.clone());
+        Ok(blocking(move || tell_of_units(&repository, &state, &units)).await??)
     }
 
     /// Keeps the commits of a candidate from garbage collection until the unit has another.

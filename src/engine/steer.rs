@@ -1,8 +1,9 @@
-//! What a person wishes while no engine runs: written to the journal, carried out by the next `run`.
+//! What a person wishes while no engine runs: written to the journal and told to git, carried out by the next `run`.
 
 use std::sync::Arc;
 
 use crate::event::{Event, RunEvent};
+use crate::git::Repository;
 use crate::id::{RunId, UnitId};
 use crate::port::Clock;
 use crate::run::{Frozen, Refusal, State, Wish};
@@ -10,6 +11,8 @@ use crate::spec::Pipeline;
 use crate::store::Store;
 
 use super::EngineError;
+use super::rebuild::unknown_landings;
+use super::records::tell_of_units;
 
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,7 @@ pub struct Desk {
     run: RunId,
     state: State,
     store: Store,
+    repository: Repository,
     clock: Arc<dyn Clock>,
 }
 
@@ -34,11 +38,12 @@ impl Desk {
     /// Opens a run that no engine has.
     ///
     /// # Errors
-    /// When the journal cannot be read or replayed.
+    /// When the journal cannot be read or replayed, or is older than the target; when git fails.
     pub fn open(
         run: RunId,
         pipeline: Arc<Pipeline>,
         mut store: Store,
+        repository: Repository,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, EngineError> {
         let mut state = State::new(pipeline, String::new());
@@ -48,12 +53,26 @@ impl Desk {
                 source,
             })?;
         }
-        Ok(Self {
+        // What a journal that lost its end would take back may be what proves a landing.
+        let units = unknown_landings(&repository, &state)?;
+        if !units.is_empty() {
+            return Err(EngineError::CutJournal { run, units });
+        }
+        let desk = Self {
             run,
             state,
             store,
+            repository,
             clock,
-        })
+        };
+        desk.tell_git()?;
+        Ok(desk)
+    }
+
+    /// Makes up for what was written down before and not told, too.
+    fn tell_git(&self) -> Result<(), EngineError> {
+        let units = self.state.units().map(|(id, _)| id);
+        Ok(tell_of_units(&self.repository, &self.state, units)?)
     }
 
     /// What opening the run had to mend; to be told.
@@ -82,7 +101,7 @@ impl Desk {
                 source,
             })?;
         }
-        Ok(())
+        Ok(self.tell_git()?)
     }
 }
 

@@ -4,7 +4,7 @@
 //! parents of what it is about, so that this is kept from git's garbage collection as long as the ref is there.
 
 use super::Result;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::objects::{commit_text, own, person_line, raw, unreadable};
 use super::private::{NEUTRAL_SECONDS, neutral_identity};
@@ -46,6 +46,19 @@ impl Repository {
     /// # Errors
     /// When git or the disk fails, or a ref is not ours.
     pub fn write_records(&self, below: &str, records: &[RecordText]) -> Result<()> {
+        self.replace_records(below, records, &BTreeSet::new())
+    }
+
+    /// The same, and in the same step takes the refs `gone` away, where they are there.
+    ///
+    /// # Errors
+    /// When git or the disk fails, or a ref is not ours.
+    pub fn replace_records(
+        &self,
+        below: &str,
+        records: &[RecordText],
+        gone: &BTreeSet<String>,
+    ) -> Result<()> {
         let there: BTreeMap<String, Oid> = self.refs_below(below)?.into_iter().collect();
         let objects = self.objects()?;
         let store = objects.odb().map_err(unreadable("the object store"))?;
@@ -60,11 +73,12 @@ impl Repository {
                 refs.push((record.name.clone(), id));
             }
         }
-        if refs.is_empty() {
+        let gone: Vec<&String> = gone.iter().filter(|name| there.contains_key(*name)).collect();
+        if refs.is_empty() && gone.is_empty() {
             return Ok(());
         }
         new.finish()?;
-        self.write_refs(&refs)
+        self.replace_refs(&refs, &gone)
     }
 
     /// The text of a record.

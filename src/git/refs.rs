@@ -141,10 +141,19 @@ impl Repository {
     /// # Errors
     /// [`Error::ForeignRef`] for any other ref; when git fails.
     pub fn write_refs(&self, refs: &[(String, Oid)]) -> Result<()> {
-        let mut fields = Vec::with_capacity(refs.len() * 3);
+        self.replace_refs(refs, &[])
+    }
+
+    /// The same, and deletes others of ours in the same step.
+    pub(super) fn replace_refs(&self, refs: &[(String, Oid)], gone: &[&String]) -> Result<()> {
+        let mut fields = Vec::with_capacity(refs.len() * 3 + gone.len() * 2);
         for (name, new) in refs {
             require_own(name)?;
             fields.extend([format!("update {name}"), new.to_string(), String::new()]);
+        }
+        for name in gone {
+            require_own(name)?;
+            fields.extend([format!("delete {name}"), String::new()]);
         }
         self.output(&self.update_refs(fields)).map(drop)
     }

@@ -51,6 +51,7 @@ impl State {
             UnitEvent::GateDecided { approved, message } => self.gate_decided(*approved, message.as_deref()),
             UnitEvent::UnitApproved { generation, .. } => {
                 self.generation = *generation;
+                self.approval_stands = true;
                 self.conflict = None;
                 self.abandon(|_| true);
             }
@@ -61,7 +62,10 @@ impl State {
             UnitEvent::UnitResolved { head, base } => self.resolved_by_person(head, base),
             UnitEvent::UnitKept { commit, .. } => self.landed = Some(commit.clone()),
             UnitEvent::UnitRestored { work, attempts } => self.restored(work.as_ref(), attempts),
-            UnitEvent::UnitDiscarded => self.abandon(|_| true),
+            UnitEvent::UnitDiscarded => {
+                self.approval_stands = false;
+                self.abandon(|_| true);
+            }
         }
         Ok(())
     }
@@ -80,7 +84,8 @@ impl State {
         }
         match news {
             QueueNews::Landed { commit } => self.landed = Some(commit.clone()),
-            QueueNews::AlreadyLanded | QueueNews::Cancelled => {}
+            QueueNews::AlreadyLanded => {}
+            QueueNews::Cancelled => self.approval_stands = false,
             QueueNews::SentBack { reason, evidence } => {
                 self.remember_failure(evidence);
                 self.sent_back = Some((*reason, evidence.clone()));
@@ -282,6 +287,7 @@ impl State {
             sentence: sentence.to_owned(),
         });
         self.gate = None;
+        self.approval_stands = false;
         self.abandon(|_| true);
     }
 
@@ -330,6 +336,7 @@ impl State {
         }
         if let Some(generation) = work.approved {
             self.generation = generation;
+            self.approval_stands = true;
         }
     }
 
@@ -338,6 +345,7 @@ impl State {
         self.base = Some(base.clone());
         self.producer = None;
         self.resolved = true;
+        self.approval_stands = false;
         self.conflict = None;
         self.checked = None;
         self.sent_back = None;

@@ -150,6 +150,8 @@ pub struct State {
     /// Counts the tries of the whole unit, from 1.
     try_number: u32,
     generation: u32,
+    /// The last approval stands: neither a person nor the queue took the unit out since.
+    approval_stands: bool,
     round: u32,
     fixes: u32,
     /// The head is a person's commit, which only the checks judge.
@@ -235,6 +237,7 @@ impl State {
             gate: None,
             try_number: 1,
             generation: 0,
+            approval_stands: false,
             round: 1,
             fixes: 0,
             resolved: false,
@@ -282,6 +285,12 @@ impl State {
     /// Counts approvals; 0 before the first.
     pub fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// Whether the last approval still counts. One that was sent back to its author keeps it, since another head needs
+    /// another; one that was evicted, cancelled, given up or started afresh has none.
+    pub fn approval_stands(&self) -> bool {
+        self.approval_stands
     }
 
     /// The current round, from 1.

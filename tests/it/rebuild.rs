@@ -314,6 +314,178 @@ fn work_that_a_guard_had_refused_is_not_taken_over_but_done_anew() {
     world.expect(&["doctor", "--strict"], 0);
 }
 
+/// A run whose one unit is approved and in line, held by a file of the person's.
+fn held_in_line() -> World {
+    let world = World::new();
+    world.file("", "  a: {title: 'feat: a', prompt: x, tier: trivial}\n");
+    world.commit("chore: plan");
+    world.write("a.txt", "a person's own\n");
+    world.expect(&["run", "rfc.yaml"], 6);
+    assert_eq!(world.unit("a")["state"], "queued");
+    std::fs::remove_file(world.repo.join("a.txt")).unwrap();
+    world
+}
+
+fn lose_state(world: &World) {
+    std::fs::remove_dir_all(state(world)).unwrap();
+}
+
+#[test]
+fn a_unit_that_a_person_took_out_stays_out_however_often_the_state_is_lost() {
+    for verb in ["cancel", "discard"] {
+        let world = held_in_line();
+        world.expect(&[verb, "a"], 0);
+        world.expect(&["doctor", "--strict"], 0);
+        for _ in 0..2 {
+            lose_state(&world);
+            let said = world.expect(&["run", "rfc.yaml"], 0);
+            assert!(said.err.contains("1 taken out by a person"), "{}", said.err);
+            assert_eq!(world.unit("a")["state"], "cancelled");
+            assert_eq!(landed(&world), Vec::<String>::new(), "after `{verb}`");
+            world.expect(&["doctor", "--strict"], 0);
+        }
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_cancelled_unit_can_be_brought_back_after_the_state_is_lost() {
+    let world = held_in_line();
+    world.expect(&["cancel", "a"], 0);
+    lose_state(&world);
+    world.expect(&["doctor", "--fix"], 0);
+    world.expect(&["retry", "a"], 0);
+    lose_state(&world);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(landed(&world), ["feat: a"]);
+    assert_eq!(
+        world.calls("a"),
+        ["implement.1", "implement.1"],
+        "it was done anew"
+    );
+    world.expect(&["doctor", "--strict"], 0);
+}
+
+#[test]
+fn a_retried_unit_is_done_anew_though_its_old_work_was_approved() {
+    let world = held_in_line();
+    let author = world.read("agents/author.sh");
+    world.write(
+        "agents/author.sh",
+        &author.replace("work of $PIPELINE_UNIT", "better work"),
+    );
+    world.commit("chore: a better author");
+    world.expect(&["retry", "a"], 0);
+    world.expect(&["doctor", "--strict"], 0);
+    lose_state(&world);
+    let said = world.expect(&["run", "rfc.yaml"], 0);
+    assert!(
+        said.err.contains("0 to be judged again, 1 to be begun"),
+        "{}",
+        said.err
+    );
+    assert_eq!(landed(&world), ["feat: a"]);
+    assert_eq!(world.read("a.txt"), "better work\n");
+    world.expect(&["doctor", "--strict"], 0);
+}
+
+#[test]
+fn a_retried_branch_is_taken_in_as_it_is_now() {
+    let world = World::new();
+    world.file("", "  a: {title: 'feat: a', from_branch: theirs}\n");
+    world.commit("chore: plan");
+    world.git(&["switch", "-qc", "theirs"]);
+    world.write("theirs.txt", "old\n");
+    world.commit("feat: a");
+    world.git(&["switch", "-q", "main"]);
+    world.write("theirs.txt", "a person's own\n");
+    world.expect(&["run", "rfc.yaml"], 6);
+    std::fs::remove_file(world.repo.join("theirs.txt")).unwrap();
+    world.expect(&["retry", "a"], 0);
+    world.git(&["switch", "-q", "theirs"]);
+    world.write("theirs.txt", "new\n");
+    world.git(&["commit", "-qa", "--amend", "--no-edit"]);
+    world.git(&["switch", "-q", "main"]);
+    lose_state(&world);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(world.read("theirs.txt"), "new\n");
+    world.expect(&["doctor", "--strict"], 0);
+}
+
+#[test]
+fn a_unit_that_the_queue_evicted_is_judged_again() {
+    let (world, _, evicted) = World::with_conflict();
+    world.expect(&["doctor", "--strict"], 0);
+    lose_state(&world);
+    let said = world.expect(&["doctor", "--fix"], 0);
+    assert!(
+        said.out
+            .contains("1 landed, 0 approved and in line again, 1 to be judged again"),
+        "{}",
+        said.out
+    );
+    assert_eq!(world.unit(&evicted)["state"], "working");
+}
+
+#[test]
+fn what_a_person_says_to_an_engine_at_work_is_known_to_git_when_it_is_answered() {
+    let world = World::new();
+    let author = world.read("agents/author.sh");
+    let waits = "[ \"$PIPELINE_UNIT\" = a ] || until [ -e \"$COUNT_DIR/go\" ]; do sleep 0.02; done\n";
+    world.write("agents/author.sh", &(waits.to_owned() + &author));
+    world.file(
+        "",
+        "  a: {title: 'feat: a', prompt: x, tier: trivial}\n  slow: {title: 'feat: slow', prompt: x, tier: trivial}\n",
+    );
+    world.commit("chore: plan");
+    world.write("a.txt", "a person's own\n");
+    let mut engine = world.start(&["run", "rfc.yaml"]);
+    world.wait_until("a to be in line", || world.unit_state("a") == "queued");
+    world.expect(&["discard", "a"], 0);
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    std::fs::remove_file(world.repo.join("a.txt")).unwrap();
+    std::fs::write(world.base().join("count/go"), "").unwrap();
+    lose_state(&world);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(landed(&world), ["feat: slow"]);
+    world.expect(&["doctor", "--strict"], 0);
+}
+
+/// Needs the failpoints of builds with debug assertions.
+#[cfg(debug_assertions)]
+#[test]
+fn whoever_is_killed_before_git_is_told_is_made_up_for() {
+    for next in [["run", "rfc.yaml"].as_slice(), &["pause"]] {
+        let world = held_in_line();
+        let fault = [("PIPELINE_FAULT", "kill@git.update-ref:1")];
+        let killed = world.pipeline_with(&["discard", "a"], &fault);
+        assert_eq!(killed.code, -1, "{}{}", killed.out, killed.err);
+        assert_eq!(world.unit("a")["state"], "cancelled");
+        let said = world.pipeline(&["doctor", "--strict"]);
+        assert!(said.out.contains("record_stale"), "{}{}", said.out, said.err);
+        world.pipeline(next);
+        world.expect(&["doctor", "--strict"], 0);
+        lose_state(&world);
+        world.expect(&["run", "rfc.yaml"], 0);
+        assert_eq!(landed(&world), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn nothing_is_steered_by_a_journal_that_is_older_than_the_target() {
+    let world = killed_in_review();
+    let path = journal(&world);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let end = text.find("\"type\":\"land_intended\"").unwrap();
+    let end = text[..end].rfind('\n').unwrap() + 1;
+    std::fs::write(&path, &text[..end]).unwrap();
+    std::fs::remove_dir_all(state(&world).join("queue.sled")).unwrap();
+    let said = world.expect(&["discard", "a"], 8);
+    assert!(said.err.contains("older than the target"), "{}", said.err);
+    refused_then_fixed(&world, "older than the target");
+}
+
 #[test]
 fn a_run_that_git_does_not_know_is_left_as_it_is() {
     let world = World::new();

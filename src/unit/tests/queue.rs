@@ -40,6 +40,34 @@ fn a_unit_sent_back_is_fixed_reviewed_and_approved_as_a_new_generation() {
 }
 
 #[test]
+fn an_approval_stands_until_the_unit_leaves_the_line_for_good() {
+    assert!(queued().state.approval_stands());
+    let mut driver = queued();
+    driver.state.apply_queue(&sent_back()).unwrap();
+    assert!(driver.state.approval_stands(), "another head needs another");
+    let of_queue = QueueNews::Evicted {
+        reason: Reason::DiffNotPreserved,
+        sentence: "so it is".to_owned(),
+        conflicts: Vec::new(),
+    };
+    for news in [QueueNews::Cancelled, of_queue] {
+        let mut driver = queued();
+        driver.state.apply_queue(&news).unwrap();
+        assert!(!driver.state.approval_stands(), "{news:?}");
+    }
+    let retried = UnitEvent::UnitRetried { note: None };
+    for event in [evicted(Reason::HeadMoved), retried, UnitEvent::UnitDiscarded] {
+        let mut driver = queued();
+        driver.record(event.clone());
+        assert!(!driver.state.approval_stands(), "{event:?}");
+    }
+    let landed = QueueNews::Landed { commit: oid(9) };
+    let mut driver = queued();
+    driver.state.apply_queue(&landed).unwrap();
+    assert!(driver.state.approval_stands(), "it is what proves the landing");
+}
+
+#[test]
 fn a_fix_that_was_skipped_once_uses_up_its_attempts_when_the_queue_wants_it_after_all() {
     let mut driver = queued();
     driver.state.apply_queue(&sent_back()).unwrap();
