@@ -218,12 +218,20 @@ pub(super) fn choose_run(
         refuse_other_landing(&earlier, args)?;
         // Without the record of its end, an engine died before it was done with the checkout or the journal.
         let finished = earlier.view.is_settled() && earlier.view.run.state == RunState::Finished;
+        // A run that goes on looks at the target itself.
+        if finished {
+            refuse_lost_work(context, &earlier)?;
+        }
         let reading = Box::new(earlier);
         return Ok(if finished {
             Chosen::Finished(reading)
         } else {
             Chosen::Continue(reading)
         });
+    }
+    // A branch of the run's own is the person's to do away with: a new run lands on another.
+    if earlier.view.run.own_branch().is_none() {
+        refuse_lost_work(context, &earlier)?;
     }
     if let Some(units) = super::added::missing_in(context, &earlier.frozen, &frozen.pipeline)? {
         let units = units.iter().map(|unit| unit.id.clone()).collect();
@@ -271,6 +279,39 @@ fn refuse_other_landing(earlier: &Reading, args: &Args) -> Result<(), Failure> {
     let message = format!("run {} lands on `{}`", earlier.run, run.target);
     Err(Failure::new(Exit::Usage, "other_landing", message)
         .help("leave `--land` out to go on with it, or start over with `--fresh`"))
+}
+
+/// Landed work that is gone is not to be taken for done, and not to be landed a second time. What landed on a branch of the
+/// run's own may have been merged, and the branch deleted.
+fn refuse_lost_work(context: &Context, earlier: &Reading) -> Result<(), Failure> {
+    let (repository, run) = (&context.repository, &earlier.view.run);
+    let Some(tip) = repository.tip(&run.target)? else {
+        return Ok(());
+    };
+    let merged_into = run.meant_for.as_deref().map(|target| repository.tip(target));
+    let tips = [Some(tip), merged_into.transpose()?.flatten()];
+    for commit in earlier.view.landed_work() {
+        let mut is_there = false;
+        for tip in tips.iter().flatten() {
+            is_there = is_there || repository.is_ancestor(commit, tip)?;
+        }
+        if is_there {
+            continue;
+        }
+        let message = format!(
+            "`{}` does not contain {} any more, which is what had landed on it at the end of run {}",
+            run.target,
+            commit.short(),
+            earlier.run
+        );
+        let target = shell_words::quote(&run.target);
+        return Err(
+            Failure::new(Exit::Safety, "target_rewritten", message).help(format!(
+                "`git switch {target} && git merge {commit}` brings it back; `--fresh` starts over without it"
+            )),
+        );
+    }
+    Ok(())
 }
 
 fn unsettled(earlier: Reading) -> Option<Box<Reading>> {

@@ -28,7 +28,7 @@ pub use worked::{Worked, elapsed_ms};
 pub use standing::{Standing, Waited};
 
 use crate::event::{Event, Foreseen, Hold, Outcome, Record, RunEvent, StopCause};
-use crate::id::UnitId;
+use crate::id::{Oid, UnitId};
 use crate::queue::{EntryView, Settings, State as Queue};
 use crate::spec::{Pipeline, Usd, Verify};
 
@@ -141,6 +141,14 @@ impl View {
         self.queue.is_empty()
             && !self.has_open_landing()
             && self.units.iter().all(|unit| unit.state.has_ended())
+    }
+
+    /// Commits that the branch it landed on contains unless landed work is gone: the last landing, which stands on those
+    /// before it; before the first, what earlier runs landed of units that were kept.
+    pub fn landed_work(&self) -> impl Iterator<Item = &Oid> {
+        let last = self.queue.landed().last().map(|landed| &landed.to);
+        let kept = self.units.iter().filter_map(|unit| unit.landed_as.as_ref());
+        last.into_iter().chain(kept.take_while(move |_| last.is_none()))
     }
 
     /// Whether a landing was begun and is not known to be over, its checkout included.

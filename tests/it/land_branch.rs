@@ -89,6 +89,26 @@ fn units_land_on_the_branch_of_the_run_and_the_target_stays() {
 }
 
 #[test]
+fn a_branch_of_a_finished_run_is_told_to_have_lost_its_work_unless_that_was_merged() {
+    let world = ready(LAND);
+    world.expect(&["run", "rfc.yaml"], 0);
+    let branch = branch(&world);
+    let landed = tip(&world, &branch);
+    world.git(&["branch", "-qf", &branch, "main"]);
+    let said = world.expect(&["run", "rfc.yaml"], 10);
+    assert!(said.err.contains("target_rewritten"), "{}", said.err);
+    world.git(&["merge", "-q", &landed]);
+    world.expect(&["run", "rfc.yaml"], 0);
+    // A new run lands on a branch of its own, whatever became of the last one.
+    world.git(&["reset", "-q", "--hard", "HEAD~2"]);
+    let text = world.read("rfc.yaml").replace("prompt: x", "prompt: y");
+    world.write("rfc.yaml", &text);
+    world.commit("chore: anew");
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(world.calls("one").len(), 2);
+}
+
+#[test]
 fn the_flag_says_the_same_and_holds_for_the_whole_run() {
     let world = ready("");
     world.expect(&["run", "rfc.yaml", "one", "--land", "branch"], 0);

@@ -247,22 +247,53 @@ fn the_document_of_an_exploring_unit_is_shown() {
     assert!(world.expect(&["show", "look"], 0).out.contains("It is round."));
 }
 
-#[test]
-fn what_the_target_no_longer_holds_is_not_kept() {
+/// A run that landed its one unit, which somebody then took from the target.
+fn with_lost_work() -> (World, String) {
     let world = World::new();
     world.file("", ONE);
     world.commit("chore: plan");
     world.expect(&["run", "rfc.yaml"], 0);
+    let landed = world.git(&["rev-parse", "main"]).trim().to_owned();
     world.git(&["reset", "-q", "--hard", "HEAD~1"]);
-    world.file(
-        "",
-        &format!("{ONE}  b: {{title: 'feat: b', prompt: x, tier: trivial}}\n"),
-    );
+    (world, landed)
+}
+
+#[test]
+fn landed_work_that_is_gone_is_not_taken_for_done_and_not_landed_again() {
+    let (world, landed) = with_lost_work();
+    let remedy = format!("git switch main && git merge {landed}");
+    let refused = || {
+        let said = world.expect(&["run", "rfc.yaml"], 10);
+        let words: Vec<&str> = said.err.split_whitespace().collect();
+        let told = words.join(" ");
+        for part in ["target_rewritten", &remedy, "--fresh"] {
+            assert!(told.contains(part), "{told}");
+        }
+    };
+    refused();
+    // Also where a new run would begin.
+    let more = format!("{ONE}  b: {{title: 'feat: b', prompt: x, tier: trivial}}\n");
+    world.file("", &more);
     world.commit("chore: more");
+    refused();
+    let runs = std::fs::read_dir(world.repo.join(".git/pipeline/runs")).unwrap();
+    assert_eq!(runs.count(), 1, "no new run began");
+    let restored = world.program("sh").args(["-c", &remedy]).output().unwrap();
+    assert!(restored.status.success(), "{restored:?}");
     let said = world.expect(&["run", "rfc.yaml"], 0);
-    assert!(said.err.contains("unchanged, done again"), "{}", said.err);
+    assert!(said.err.contains("landed, kept"), "{}", said.err);
+    assert_eq!(world.calls("api").len(), 1);
+    assert_eq!(world.unit("b")["state"], "landed");
+}
+
+#[test]
+fn who_starts_over_does_without_landed_work_that_is_gone() {
+    let (world, _) = with_lost_work();
+    world.expect(&["run", "rfc.yaml", "--fresh"], 0);
     assert_eq!(world.calls("api").len(), 2);
     assert_eq!(world.read("api.txt"), "work of api\n");
+    // What the run before it had landed is nobody's any more.
+    world.expect(&["run", "rfc.yaml"], 0);
 }
 
 #[test]
