@@ -3,7 +3,7 @@
 use super::context::{Context, tell};
 use super::exit::Exit;
 use super::failure::Failure;
-use crate::event::{Reason, listed};
+use crate::event::{Reason, listed, stash_command};
 use crate::git::{CHECKOUT_PATIENCE, Fetched, Forwarded, Upstream};
 use crate::id::Oid;
 
@@ -60,16 +60,16 @@ fn forward(context: &Context, target: &str, name: &str, (here, there): (&Oid, &O
             ));
             Ok(())
         }
-        Forwarded::InTheWay { checkout, paths } => {
+        Forwarded::InTheWay { checkout, what } => {
+            let stash = stash_command(&checkout.display().to_string(), &what.paths, &what.removed);
             let message = format!(
                 "`{target}` is behind {name}, and work in {} is in the way: {}",
                 checkout.display(),
-                crate::report::text::sanitize(&listed(&paths))
+                crate::report::text::sanitize(&listed(&what.paths))
             );
             Err(Failure::new(Exit::Stopped, "target_dirty", message).help(format!(
-                "`git -C {} stash push --include-untracked` puts it aside, then run the same command; `--no-fetch` goes on \
-                 without what is new",
-                quoted(&checkout)
+                "`{}` puts it aside, then run the same command; `--no-fetch` goes on without what is new",
+                crate::report::text::sanitize(&stash)
             )))
         }
         Forwarded::Refused(words) => {

@@ -16,7 +16,7 @@ use super::{Engine, EngineError, Tools};
 use crate::event::{
     Candidate, CandidateUnit, Conflict, Event, Hold, LandRefusal, Obstacle, QueueEvent, QueueStep,
 };
-use crate::git::{self, CHECKOUT_PATIENCE, Integration, Moved, Preservation, Preserved};
+use crate::git::{self, CHECKOUT_PATIENCE, InTheWay, Integration, Moved, Preservation, Preserved};
 use crate::id::{Oid, UnitId};
 use crate::queue::{IntegrateUnit, VerifiedCandidate, not_preserved};
 use crate::spec::Strategy;
@@ -273,10 +273,11 @@ impl Engine {
         let (checkout, refusal) =
             match blocking(move || repository.way_in_checkout(&target, &from, &to, patience)).await? {
                 Ok(None) => return Ok(Look::default()),
-                Ok(Some((checkout, paths))) => {
+                Ok(Some((checkout, InTheWay { paths, removed }))) => {
                     let refusal = (!paths.is_empty()).then(|| LandRefusal::TargetDirty {
                         checkout: checkout.display().to_string(),
                         paths,
+                        removed,
                     });
                     (Some(checkout), refusal)
                 }

@@ -24,7 +24,7 @@ pub use queue::{
     QueueStep, VerifyPurpose, conflict_id,
 };
 pub use reason::Reason;
-pub use sentence::{conflict_sentence, listed};
+pub use sentence::{conflict_sentence, listed, stash_command};
 pub use unit::{
     AttemptNumber, Gate, GuardAction, GuardHit, Head, Job, LedgerRow, LedgerRowState, LineRange, Outcome,
     Output, ReportedFinding, Resolution, ResolutionAction, RestoredWork, UnitEvent, Usage, Verdict,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Evidence, Head, Reason, listed};
+use super::{Evidence, Head, Reason, listed, stash_command};
 use crate::id::{Oid, UnitId};
 use crate::spec::Strategy;
 
@@ -365,6 +365,9 @@ pub enum LandRefusal {
         checkout: String,
         /// The paths.
         paths: Vec<String>,
+        /// Those of them that are removed in the index, and have no file.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        removed: Vec<String>,
     },
     /// The repository does not let the target move.
     PushRejected {
@@ -383,6 +386,9 @@ pub enum Hold {
         checkout: String,
         /// The paths.
         paths: Vec<String>,
+        /// Those of them that are removed in the index, and have no file.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        removed: Vec<String>,
     },
     /// The repository does not let the target move.
     PushRejected {
@@ -451,9 +457,14 @@ impl Hold {
     /// What the entry waits for, as a sentence.
     pub fn sentence(&self) -> String {
         match self {
-            Self::TargetDirty { checkout, paths } => format!(
-                "uncommitted work in {checkout} is in the way: {}; commit it, or put it aside with `git stash push -u`",
-                listed(paths)
+            Self::TargetDirty {
+                checkout,
+                paths,
+                removed,
+            } => format!(
+                "uncommitted work in {checkout} is in the way: {}; commit it, or put it aside with `{}`",
+                listed(paths),
+                stash_command(checkout, paths, removed)
             ),
             Self::PushRejected { words } => {
                 format!("the repository does not let the target move; git says: {words}")

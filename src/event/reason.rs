@@ -61,7 +61,7 @@ reasons! {
     TestsWeakened = "tests_weakened", "The work deletes, skips or empties tests.", "Look at `pipeline diff UNIT`, then `pipeline approve UNIT` or `pipeline reject UNIT -m WHY`; or set `may_change_tests: true`.";
     UnrelatedHistory = "unrelated_history", "The branch shares no history with the target.", "Rebuild the branch on the target.";
     MergeCommit = "merge_commit", "The branch contains a merge commit, which `strategy: rebase` cannot replay.", "Flatten the branch, or use `queue: {strategy: squash}`.";
-    TargetDirty = "target_dirty", "Uncommitted work in the checkout of the target is on a path that would be written.", "Commit or stash those paths, then run the same command again.";
+    TargetDirty = "target_dirty", "Uncommitted work in the checkout of the target is on a path that would be written.", "Commit those paths, or put them aside with the command that is told (`git stash push --all -- PATHS`); then run the same command again.";
     TargetRewritten = "target_rewritten", "The target was moved so that landed work is gone, or it was deleted or renamed.", "Restore the target, or start over with `--fresh` after making sure that nothing is lost.";
     PushRejected = "push_rejected", "The repository does not let the target move, or the remote refused the push.", "Read its message and mend what it names, then run the same command again.";
     InfraExhausted = "infra_exhausted", "The verification could not be carried out too many times.", "Mend the machine or the set-up, then `pipeline retry UNIT`.";

@@ -67,6 +67,24 @@ impl PathState {
         self.file_is(self.new.as_ref(), false)
     }
 
+    /// The path at which a person's work is, when it is in the way here.
+    fn whose_path<'a>(&'a self, landscape: &Landscape) -> &'a str {
+        match &self.disk {
+            OnDisk::Blocked(by) if !landscape.goes_away(by) => by,
+            _ => &self.path,
+        }
+    }
+
+    /// Whether neither the index nor the disk has anything here.
+    fn is_removed(&self) -> bool {
+        let on_disk = match &self.disk {
+            OnDisk::Absent => false,
+            OnDisk::Directory(files) => !files.is_empty(),
+            OnDisk::Blocked(_) | OnDisk::Link(_) | OnDisk::File { .. } | OnDisk::Other => true,
+        };
+        !on_disk && self.index == Ok(None)
+    }
+
     fn file_is_old(&self) -> bool {
         self.file_is(self.old.as_ref(), true)
     }
@@ -97,6 +115,15 @@ impl PathState {
             OnDisk::Blocked(_) | OnDisk::Directory(_) | OnDisk::Other => false,
         }
     }
+}
+
+/// A person's work that is in the way of bringing a checkout along.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InTheWay {
+    /// Where it is, in order: the paths that would be written, or files that stand where their directories would be.
+    pub paths: Vec<String>,
+    /// Those of them that are removed in the index, and have no file: git finds nothing there.
+    pub removed: Vec<String>,
 }
 
 /// Every path that a landing writes.
@@ -135,18 +162,28 @@ impl Landscape {
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 impl Repository {
-    /// The paths on which a person's work is in the way of bringing `checkout` from `from` to `to`: changed, staged,
-    /// untracked or ignored. Work elsewhere does not matter. In order; empty when nothing is in the way.
+    /// What of a person's work is in the way of bringing `checkout` from `from` to `to`: changed, staged, untracked or
+    /// ignored. Work elsewhere does not matter. Empty when nothing is in the way.
     ///
     /// # Errors
     /// When git fails.
-    pub fn obstacles_in_checkout(&self, checkout: &Path, from: &Oid, to: &Oid) -> Result<Vec<String>> {
+    pub fn obstacles_in_checkout(&self, checkout: &Path, from: &Oid, to: &Oid) -> Result<InTheWay> {
         let landscape = self.landscape(checkout, from, to)?;
         let blocked = landscape
             .paths
             .iter()
             .filter(|state| !state.index_is_free() || !landscape.file_is_free(state));
-        Ok(blocked.map(|state| state.path.clone()).collect())
+        let mut way = InTheWay::default();
+        for state in blocked {
+            let path = state.whose_path(&landscape).to_owned();
+            if state.is_removed() {
+                way.removed.push(path.clone());
+            }
+            if way.paths.last() != Some(&path) {
+                way.paths.push(path);
+            }
+        }
+        Ok(way)
     }
 
     /// Waits until no git holds the index of `checkout`: an editor that asks for the status holds it for a moment.

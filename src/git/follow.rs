@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::checkout::{Landscape, OnDisk, PathState};
+use super::checkout::{InTheWay, Landscape, OnDisk, PathState};
 use super::invoke::nul_ended;
 use super::objects::MODE_SUBMODULE;
 use super::repository::Repository;
@@ -59,8 +59,7 @@ impl Repository {
         Ok(left)
     }
 
-    /// The checkout that has a branch, with the paths on which a person's work is in the way of bringing it from `from`
-    /// to `to`. Another git there is waited for first, since the checkout must follow once the branch has moved.
+    /// The checkout that has a branch, with what of a person's work is in the way of bringing it from `from` to `to`. Another git there is waited for first, since the checkout must follow once the branch has moved.
     ///
     /// # Errors
     /// When git fails, and [`Error::IndexLocked`] after `patience`.
@@ -70,13 +69,13 @@ impl Repository {
         from: &Oid,
         to: &Oid,
         patience: Duration,
-    ) -> Result<Option<(PathBuf, Vec<String>)>> {
+    ) -> Result<Option<(PathBuf, InTheWay)>> {
         let Some(checkout) = self.checkout_of(branch)? else {
             return Ok(None);
         };
         self.wait_for_index(&checkout, patience)?;
-        let paths = self.obstacles_in_checkout(&checkout, from, to)?;
-        Ok(Some((checkout, paths)))
+        let way = self.obstacles_in_checkout(&checkout, from, to)?;
+        Ok(Some((checkout, way)))
     }
 
     /// Brings the files along where `checkout` still has the branch: one that is gone, or is on another branch by now,

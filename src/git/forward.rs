@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::checkout::InTheWay;
 use super::land::Moved;
 use super::repository::Repository;
 use super::{Error, Result};
@@ -29,8 +30,8 @@ pub enum Forwarded {
     InTheWay {
         /// The checkout.
         checkout: PathBuf,
-        /// Where.
-        paths: Vec<String>,
+        /// What.
+        what: InTheWay,
     },
     /// Somebody else moved the branch at this moment; nothing was touched.
     Elsewhere,
@@ -57,8 +58,8 @@ impl Repository {
     pub fn fast_forward(&self, branch: &str, from: &Oid, to: &Oid, patience: Duration) -> Result<Forwarded> {
         let lock = self.lock_target(branch)?;
         let way = self.way_in_checkout(branch, from, to, patience)?;
-        if let Some((checkout, paths)) = way.clone().filter(|(_, paths)| !paths.is_empty()) {
-            return Ok(Forwarded::InTheWay { checkout, paths });
+        if let Some((checkout, what)) = way.clone().filter(|(_, what)| !what.paths.is_empty()) {
+            return Ok(Forwarded::InTheWay { checkout, what });
         }
         let intent = Intent {
             branch: branch.to_owned(),

@@ -42,6 +42,7 @@ mod snapshot;
 mod upstream;
 mod worktree;
 
+pub use checkout::InTheWay;
 pub use conflicted::Conflicted;
 pub use diff::{ChangeStatus, ChangedFile, FileStat, Patch};
 pub use follow::CHECKOUT_PATIENCE;

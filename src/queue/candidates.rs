@@ -330,9 +330,14 @@ impl State {
         let hold = match cause {
             // The next look at the target finds it elsewhere, and the candidate no longer counts.
             LandRefusal::BaseMoved { .. } => return Ok(()),
-            LandRefusal::TargetDirty { checkout, paths } => Hold::TargetDirty {
+            LandRefusal::TargetDirty {
+                checkout,
+                paths,
+                removed,
+            } => Hold::TargetDirty {
                 checkout: checkout.clone(),
                 paths: paths.clone(),
+                removed: removed.clone(),
             },
             LandRefusal::PushRejected { words } => Hold::PushRejected { words: words.clone() },
         };

@@ -377,6 +377,7 @@ impl World {
                     cause: LandRefusal::TargetDirty {
                         checkout: "/checkout".to_owned(),
                         paths: vec!["a".to_owned()],
+                        removed: Vec::new(),
                     },
                 });
             }

@@ -282,6 +282,7 @@ fn hold() -> Hold {
     Hold::TargetDirty {
         checkout: String::new(),
         paths: Vec::new(),
+        removed: Vec::new(),
     }
 }
 
@@ -291,6 +292,7 @@ fn refused_dirty() -> QueueEvent {
         cause: LandRefusal::TargetDirty {
             checkout: String::new(),
             paths: Vec::new(),
+            removed: Vec::new(),
         },
     }
 }

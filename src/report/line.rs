@@ -16,6 +16,8 @@ use crate::view::{AttemptView, RunState, RunView, UnitState, UnitView, View, ela
 
 /// Longest text taken over from outside into a line, in characters.
 const TEXT_CHARS_MAX: usize = 160;
+/// Of text that ends in a command.
+const COMMAND_CHARS_MAX: usize = 2000;
 
 /// Collisions that one event is told with; the rest is counted.
 const COLLISION_LINES_MAX: usize = 3;
@@ -429,7 +431,12 @@ impl Lines<'_> {
                 (!lines.is_empty()).then(|| lines.join("\n"))
             }
             QueueEvent::EntryHeld { unit, hold } => {
-                let text = one_line(&format!("{}: {}", hold.code(), hold.sentence()), TEXT_CHARS_MAX);
+                // A command is of no use when it is cut.
+                let chars_max = match hold {
+                    Hold::TargetDirty { .. } => COMMAND_CHARS_MAX,
+                    _ => TEXT_CHARS_MAX,
+                };
+                let text = one_line(&format!("{}: {}", hold.code(), hold.sentence()), chars_max);
                 Some(self.of_unit(Tone::Attention, "HELD", unit, &text))
             }
             QueueEvent::IntegrationFailed { unit, .. } => {

@@ -170,13 +170,14 @@ fn what_waits_for_a_person_is_held_with_the_command() {
     let hold = Hold::TargetDirty {
         checkout: "/repo".to_owned(),
         paths: vec!["a\u{1b}[2J".to_owned()],
+        removed: Vec::new(),
     };
     script.enqueue("lexer", 0, 0).queue(QueueEvent::EntryHeld {
         unit: "lexer".parse().unwrap(),
         hold,
     });
     assert!(last_line(&script).unwrap().ends_with(
-        "uncommitted work in /repo is in the way: a; commit it, or put it aside with `git stash push -u`"
+        "uncommitted work in /repo is in the way: a; commit it, or put it aside with `git --literal-pathspecs -C /repo stash push --all -- 'a'`"
     ));
 }
 

@@ -121,7 +121,18 @@ fn a_persons_work_on_a_path_that_would_be_written_is_not_touched() {
         (before, "mine\n".into())
     );
     assert_eq!(world.calls("one"), Vec::<String>::new(), "nothing was started");
-    world.git(&["checkout", "-q", "shared.txt"]);
+    let words = said.err.split_whitespace().collect::<Vec<_>>().join(" ");
+    let command = words
+        .split('`')
+        .find(|part| part.starts_with("git "))
+        .unwrap_or_default();
+    let stash = world
+        .program("sh")
+        .current_dir("/")
+        .args(["-euc", command])
+        .status();
+    assert!(stash.unwrap().success(), "{command}");
+    assert_eq!(world.read("shared.txt"), "before\n");
     world.write("README", "work elsewhere\n");
     world.expect(&["run", "rfc.yaml"], 0);
     assert_eq!(world.read("README"), "work elsewhere\n");

@@ -502,6 +502,7 @@ impl Driver {
         let refusal = (!paths.is_empty()).then(|| LandRefusal::TargetDirty {
             checkout: checkout.clone(),
             paths,
+            removed: Vec::new(),
         });
         (Some(checkout), refusal)
     }

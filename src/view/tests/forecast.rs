@@ -96,6 +96,7 @@ fn who_stands_behind_one_that_waits_for_a_person_has_no_time() {
         hold: Hold::TargetDirty {
             checkout: "/repo".to_owned(),
             paths: vec!["a".to_owned()],
+            removed: Vec::new(),
         },
     });
     assert_eq!(

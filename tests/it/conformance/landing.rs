@@ -114,14 +114,21 @@ fn a_renamed_target_is_not_followed() {
         .nobody_paid();
 }
 
-/// What a person has in the checkout holds the landing of `a`, which names the path and touches nothing; once it is out of
-/// the way, `a` lands.
+/// What a person has in the checkout holds the landing of `a`, which names the path and touches nothing. The command that
+/// is told puts it out of the way from wherever it is run, with nothing else of theirs, and `a` lands.
 fn assert_held_by(script: &str) {
     let scene = given("window: 1")
         .units("a")
-        .repository("echo before > kept")
-        .writes('a', "echo after > kept; echo new > new; echo new > new.log")
+        .repository("echo before > kept; echo before > 'st*r'; touch star elsewhere aside")
+        .writes(
+            'a',
+            "for file in kept 'st*r' new new.log folder; do echo after > \"$file\"; done",
+        )
         .ready();
+    let theirs = "mkdir own; touch own/x; echo '*.log' > .gitignore; echo mine > aside.log";
+    scene.person(theirs);
+    scene.person("echo mine > star; echo mine > elsewhere; git add elsewhere");
+    let kept = scene.world.git(&["status", "--porcelain", "--ignored"]);
     scene.person(script);
     let before = scene.world.git(&["status", "--porcelain", "--ignored"]);
     scene
@@ -136,11 +143,15 @@ fn assert_held_by(script: &str) {
         before,
         "nothing was touched"
     );
-    scene
-        .person("git reset -q --hard; git clean -qfdx")
-        .run(0)
-        .landed("a");
-    assert_eq!(scene.world.git(&["status", "--porcelain"]), "");
+    let words = scene.words.borrow().clone();
+    let told = words.split("put it aside with `").last().unwrap();
+    let command = told.split_once('`').unwrap().0;
+    scene.person(&format!("cd /; {command}"));
+    let status = || scene.world.git(&["status", "--porcelain", "--ignored"]);
+    assert_eq!(status(), kept, "{command}");
+    scene.run(0).landed("a");
+    assert_eq!(status(), kept);
+    scene.person("git stash list | grep -q .; git stash drop -q");
 }
 
 /// `b` is still being written when something in the checkout holds the landing of `a`.
@@ -196,12 +207,28 @@ fn an_untracked_file_in_the_way_holds_the_landing() {
 
 #[test]
 fn an_ignored_file_in_the_way_holds_the_landing() {
-    assert_held_by("echo '*.log' > .gitignore; echo mine > new.log");
+    assert_held_by("echo mine > new.log");
 }
 
 #[test]
 fn a_deleted_file_in_the_way_holds_the_landing() {
     assert_held_by("rm kept");
+}
+
+#[test]
+fn a_file_that_was_removed_from_the_index_in_the_way_holds_the_landing() {
+    assert_held_by("git rm -q kept; echo mine > new");
+}
+
+#[test]
+fn a_folder_in_the_way_holds_the_landing() {
+    assert_held_by("mkdir folder; echo mine > folder/mine; echo mine > folder/mine.log");
+}
+
+#[test]
+fn everything_in_the_way_at_once_holds_the_landing_and_is_put_aside_by_one_command() {
+    let mine = "echo mine > new; echo mine > new.log; echo mine > kept; git add kept; echo more > kept; echo mine > 'st*r'";
+    assert_held_by(mine);
 }
 
 #[test]
