@@ -26,6 +26,7 @@ mod pause;
 mod plan;
 mod queue;
 mod queue_add;
+mod repair;
 mod resolve;
 mod restore;
 mod retry;

@@ -6,6 +6,7 @@ use super::RunChoice;
 use super::context::{Context, Reading, println};
 use super::exit::Exit;
 use super::failure::Failure;
+use super::repair::{Named, Repair, is_at};
 use super::steer::{Steering, require_hearing};
 use crate::event::{Head, Reason};
 use crate::git::{Repository, SnapshotLimits, Taken};
@@ -52,6 +53,15 @@ fn folder(context: &Context, reading: &Reading, unit: &UnitId) -> PathBuf {
         .join(format!("{}-{unit}", reading.frozen.pipeline.name))
 }
 
+fn repair(context: &Context, reading: &Reading, unit: &UnitId) -> Repair {
+    Repair {
+        pipeline: reading.frozen.pipeline.name.clone(),
+        unit: unit.clone(),
+        branch: branch_of(reading, unit),
+        path: folder(context, reading, unit),
+    }
+}
+
 /// Whether a worktree is one in which a person repairs a unit.
 pub(super) fn is_repair(worktree: &std::path::Path) -> bool {
     worktree.parent().is_some_and(|parent| parent.ends_with(REPAIRS))
@@ -76,6 +86,14 @@ fn open(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
     }
     // A folder that was deleted by hand leaves a branch and a registration: both make room, the commit is kept.
     salvage_and_close(context, reading, unit)?;
+    let repair = repair(context, reading, unit);
+    if context.repository.tip(&branch)?.is_some() {
+        let message =
+            format!("a repair of `{unit}` needs the name of a branch that `resolve` did not make: {branch}");
+        return Err(Failure::new(Exit::Usage, "branch_taken", message).help(format!(
+            "give that branch another name, as with `git branch -m {branch} repair-of-{unit}`, then call again"
+        )));
+    }
     let target = &reading.view.run.target;
     let tip = tip_of(context, target)?;
     let repository = &context.repository;
@@ -83,6 +101,7 @@ fn open(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
     match head.filter(|_| reason == Reason::ConflictTarget) {
         Some(head) => {
             repository.add_person_worktree(&path, &branch, &tip)?;
+            repair.record(context, &tip)?;
             let told = if repository.start_merge_conflict(&path, &tip, &head)? {
                 format!("The conflict of `{unit}` with {target} is in place there.")
             } else {
@@ -93,6 +112,7 @@ fn open(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
         None => {
             let start = row.head.clone().unwrap_or(tip);
             repository.add_person_worktree(&path, &branch, &start)?;
+            repair.record(context, &start)?;
             println(&format!(
                 "`{unit}` is open on branch {branch}: {}",
                 reason.sentence()
@@ -307,18 +327,22 @@ fn abort(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fa
 pub(super) fn salvage_and_close(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
     let repository = &context.repository;
     let path = folder(context, reading, unit);
-    let tip = repository.tip(&branch_of(reading, unit))?;
+    let tip = match repair(context, reading, unit).named(context)? {
+        Named::Own(tip) => Some(tip),
+        Named::Nothing | Named::Lent(_) | Named::Foreign => None,
+    };
     if let Some(tip) = &tip {
         let kept = salvage(context, reading, unit, tip)?;
         println(&format!("The last commit is kept as {kept}."));
     }
-    if let Some(head) = checked_out(context, &path)?.filter(|head| Some(head) != tip.as_ref()) {
+    let left_at = checked_out(context, &path)?;
+    if let Some(head) = left_at.as_ref().filter(|head| Some(*head) != tip.as_ref()) {
         let kept = format!("refs/pipeline/salvage/{}/{unit}/checked-out", reading.run);
-        repository.write_ref(&kept, &head, None)?;
+        repository.write_ref(&kept, head, None)?;
         println(&format!("What was checked out there is kept as {kept}."));
     }
     if path.exists() && !repository.uncommitted(&path)?.is_empty() {
-        keep_files(context, reading, unit, &path, tip)?;
+        keep_files(context, reading, unit, &path, tip.or(left_at))?;
     }
     close(context, reading, unit)
 }
@@ -368,22 +392,27 @@ fn keep_files(
     }
 }
 
-/// Removes the worktree and the branch of a repair.
+/// Removes the worktree of a repair, and its branch unless a person has that checked out.
 fn close(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
-    let path = folder(context, reading, unit);
-    let registered = context
-        .repository
+    let repair = repair(context, reading, unit);
+    let repository = &context.repository;
+    // The worktree may be all that tells whose the branch is.
+    let named = repair.named(context)?;
+    let registered = repository
         .worktrees()?
         .iter()
-        .any(|worktree| worktree.path == path);
-    if registered || path.exists() {
-        context.repository.remove_worktree(&path)?;
+        .any(|worktree| is_at(&worktree.path, &repair.path));
+    if registered || repair.path.exists() {
+        repository.remove_worktree(&repair.path)?;
     }
-    let branch = branch_of(reading, unit);
-    if let Some(tip) = context.repository.tip(&branch)? {
-        context
-            .repository
-            .delete_ref(&format!("refs/heads/{branch}"), Some(&tip))?;
+    match named {
+        Named::Own(tip) => repository.delete_ref(&format!("refs/heads/{}", repair.branch), Some(&tip))?,
+        Named::Lent(path) => println(&format!(
+            "The branch {} stays, since it is checked out in {}.",
+            repair.branch,
+            path.display()
+        )),
+        Named::Nothing | Named::Foreign => {}
     }
-    Ok(())
+    repair.forget(context)
 }

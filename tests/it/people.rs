@@ -345,6 +345,81 @@ fn a_repair_whose_folder_was_deleted_by_hand_is_opened_anew() {
 }
 
 #[test]
+fn a_persons_branch_is_left_alone_whatever_its_name_is() {
+    for verb in ["retry", "discard"] {
+        let world = evicted_world();
+        world.git(&["switch", "-qc", "pipeline/trial/api"]);
+        world.write("mine", "mine\n");
+        world.commit("feat: mine");
+        let mine = world.git(&["rev-parse", "HEAD"]);
+        world.expect(&[verb, "api"], 0);
+        assert_eq!(world.git(&["rev-parse", "HEAD"]), mine);
+        world.git(&["switch", "-q", "main"]);
+        assert_eq!(world.git(&["rev-parse", "pipeline/trial/api"]), mine);
+        assert_eq!(world.git(&["for-each-ref", "refs/pipeline/salvage"]), "");
+    }
+}
+
+#[test]
+fn a_persons_branch_that_is_in_the_way_of_a_repair_is_named_with_the_way_on() {
+    let world = evicted_world();
+    world.git(&["branch", "pipeline/trial/api"]);
+    let said = world.expect(&["resolve", "api"], 2);
+    assert!(
+        said.err.contains("resolve` did not make")
+            && said
+                .err
+                .contains("git branch -m pipeline/trial/api repair-of-api"),
+        "{}",
+        said.err
+    );
+    world.git(&["branch", "-m", "pipeline/trial/api", "repair-of-api"]);
+    world.expect(&["resolve", "api"], 0);
+    world.expect(&["resolve", "api", "--abort"], 0);
+    world.git(&["branch", "-d", "repair-of-api"]);
+    world.assert_clean();
+}
+
+#[test]
+fn the_branch_of_a_repair_that_a_person_has_checked_out_is_theirs() {
+    let world = evicted_world();
+    let folder = world.open_repair("api");
+    world.git_in(&folder, &["switch", "-q", "--detach"]);
+    std::fs::write(folder.join("api.txt"), "half done\n").unwrap();
+    world.git(&["switch", "-q", "pipeline/trial/api"]);
+    let here = world.git(&["rev-parse", "HEAD"]);
+    let said = world.expect(&["resolve", "api", "--abort"], 0);
+    assert!(
+        said.out
+            .contains("pipeline/trial/api stays, since it is checked out in"),
+        "{}",
+        said.out
+    );
+    assert_eq!(world.git(&["rev-parse", "HEAD"]), here);
+    // From now on nothing says that it is anybody else's.
+    world.git(&["switch", "-q", "main"]);
+    world.expect(&["discard", "api"], 0);
+    assert_eq!(world.git(&["rev-parse", "pipeline/trial/api"]), here);
+    world.git(&["branch", "-qD", "pipeline/trial/api"]);
+    world.assert_clean();
+}
+
+#[test]
+fn a_repair_is_closed_by_its_record_or_by_its_worktree() {
+    let world = evicted_world();
+    // As an older version opened it.
+    world.open_repair("api");
+    world.git(&["update-ref", "-d", "refs/pipeline/repairs/trial/api"]);
+    world.expect(&["resolve", "api", "--abort"], 0);
+    world.assert_clean();
+    // As `git worktree prune` leaves it.
+    std::fs::remove_dir_all(world.open_repair("api")).unwrap();
+    world.git(&["worktree", "prune"]);
+    world.expect(&["discard", "api"], 0);
+    world.assert_clean();
+}
+
+#[test]
 fn what_an_exploring_unit_found_is_given_to_the_units_that_need_it() {
     let world = World::new();
     world.write(

@@ -412,6 +412,11 @@ impl World {
         );
         let ours = self.git(&["branch", "--list", "--format=%(refname:short)", "pipeline/*"]);
         assert_eq!(ours.trim(), branch, "branches of ours");
+        assert_eq!(
+            self.git(&["for-each-ref", "refs/pipeline/repairs"]),
+            "",
+            "records of repairs"
+        );
         assert!(self.git(&["worktree", "prune", "-n", "-v"]).is_empty());
         let left = files_below(&self.base().join("state"));
         assert!(left.is_empty(), "left behind: {left:?}");
