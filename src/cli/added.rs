@@ -3,7 +3,8 @@
 //! A wish is a small commit of ours at `refs/pipeline/added/<pipeline>/<unit>` whose parent is the branch as it was, so it
 //! outlives the state directory. The pipeline of a file is always what the file says, with the units of its wishes after
 //! it: so the same wishes give the same pipeline, and a run that has the rest is given more units instead of being begun
-//! anew. A wish goes when a new run begins after its unit landed, or after a person gave it up.
+//! anew. A wish goes when a new run begins after its unit landed or a person gave it up, or when a person gives it up that no
+//! run has.
 
 use std::fs::{self, File, TryLockError};
 
@@ -129,12 +130,17 @@ pub(super) fn unit_of_run(context: &Context, reading: &Reading, name: &str) -> R
     if !is_brought || context.runs()?.last() != Some(&reading.run) {
         return Err(unknown);
     }
-    let message = format!(
-        "`{name}` was brought by hand, and run {} does not have it yet",
-        reading.run
-    );
-    Err(Failure::new(Exit::NoMatch, "no_unit", message)
-        .help(format!("`pipeline run {}` takes it in", reading.frozen.file)))
+    Err(super::brought::not_taken_in(name, Some(reading)))
+}
+
+/// The pipelines to which a branch was brought as this unit.
+pub(super) fn pipelines_with(context: &Context, unit: &UnitId) -> Result<Vec<String>, Failure> {
+    let refs = context.repository.refs_below(ADDED)?;
+    let names = refs.iter().filter_map(|(name, _)| {
+        let (pipeline, of) = name.strip_prefix(ADDED)?.split_once('/')?;
+        (of == unit.as_str()).then(|| pipeline.to_owned())
+    });
+    Ok(names.collect())
 }
 
 /// Gives a wish up.

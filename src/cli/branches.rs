@@ -25,14 +25,21 @@ pub(super) fn require<'u>(
         .iter()
         .filter(|(_, name)| !tips.contains_key(*name))
         .collect();
-    let Some((_, first)) = missing.first() else {
+    let Some((unit, first)) = missing.first() else {
         return Ok(tips);
     };
     let told: Vec<String> = missing
         .iter()
         .map(|(unit, name)| format!("`{name}` of unit `{}`", unit.id))
         .collect();
-    Err(no_branch(context, Exit::InvalidFile, first, &told.join(", "))?)
+    let failure = no_branch(context, Exit::InvalidFile, first, &told.join(", "))?;
+    Err(match super::brought::way_out(context, &unit.id)? {
+        Some(command) => failure.help(format!(
+            "it was brought by hand: `{command}` gives `{}` up; or make the branch again",
+            unit.id
+        )),
+        None => failure,
+    })
 }
 
 /// The failure of a branch that is not there.

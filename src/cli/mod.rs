@@ -5,6 +5,7 @@
 
 mod added;
 mod branches;
+mod brought;
 mod bundle;
 mod choose;
 mod clean;

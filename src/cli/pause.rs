@@ -52,6 +52,9 @@ pub(super) fn resume(context: &Context, args: &Args) -> Result<Exit, Failure> {
 }
 
 pub(super) fn cancel(context: &Context, args: &CancelArgs) -> Result<Exit, Failure> {
+    if let Some(exit) = super::brought::give_up(context, args.choice.run.as_deref(), &args.unit)? {
+        return Ok(exit);
+    }
     let reading = context.read_run(args.choice.run.as_deref())?;
     let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     let mut told = format!("`{unit}` is cancelled; `pipeline retry {unit}` brings it back.");

@@ -89,6 +89,7 @@ pub(super) fn perform(context: &Context, args: &Args, screen: Screen) -> Result<
 }
 
 fn put_on_top(context: &Context, args: &TopArgs) -> Result<Exit, Failure> {
+    super::brought::require_taken_in(context, args.choice.run.as_deref(), &args.unit)?;
     let reading = context.read_run(args.choice.run.as_deref())?;
     let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     let mut steering = Steering::open(context, "queue top", &reading)?;

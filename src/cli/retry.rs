@@ -40,6 +40,9 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
 }
 
 pub(super) fn discard(context: &Context, args: &DiscardArgs) -> Result<Exit, Failure> {
+    if let Some(exit) = super::brought::give_up(context, args.choice.run.as_deref(), &args.unit)? {
+        return Ok(exit);
+    }
     let reading = context.read_run(args.choice.run.as_deref())?;
     let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     let told = format!("`{unit}` is given up.");

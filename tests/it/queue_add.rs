@@ -116,6 +116,99 @@ fn what_needs_a_person_is_left_alone_when_a_branch_joins_the_run() {
 }
 
 #[test]
+fn a_branch_that_no_run_has_taken_in_can_be_given_up() {
+    let world = with_branches(&["wrong", "right"]);
+    // Without any run.
+    add(
+        &world,
+        &["wrong", "right", "--no-review", "--file", "rfc.yaml"],
+        0,
+    );
+    let said = world.expect(&["queue", "top", "right"], 4).err;
+    assert!(
+        said.contains("no run has taken it in") && said.contains("pipeline run FILE"),
+        "{said}"
+    );
+    world.git(&["branch", "-qD", "wrong"]);
+    let said = world.expect(&["run", "rfc.yaml"], 3).err;
+    assert!(said.contains("pipeline cancel wrong"), "{said}");
+    let said = world.expect(&["cancel", "wrong"], 0).out;
+    assert!(
+        said.contains("is forgotten") && said.ends_with("Next: pipeline run FILE\n"),
+        "{said}"
+    );
+    world.expect(&["cancel", "wrong"], 4);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(world.unit("right")["state"], "landed");
+    world.expect(&["show", "wrong"], 4);
+
+    // Beside the run there is, which goes on.
+    let run = world.run_dir();
+    push(&world, "wrong", "wrong");
+    add(&world, &["wrong"], 0);
+    let said = world.expect(&["queue", "top", "wrong"], 4).err;
+    assert!(
+        said.contains("pipeline run rfc.yaml") && said.contains("pipeline cancel wrong"),
+        "{said}"
+    );
+    let said = world.expect(&["discard", "wrong"], 0).out;
+    assert!(said.ends_with("Next: pipeline run rfc.yaml\n"), "{said}");
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(world.run_dir(), run);
+    assert_eq!(
+        world.git(&["for-each-ref", "refs/pipeline/added/trial/wrong"]),
+        ""
+    );
+
+    // What a run has is cancelled there, and not forgotten.
+    let said = world.expect(&["cancel", "right"], 2).err;
+    assert!(said.contains("landed"), "{said}");
+    assert_ne!(
+        world.git(&["for-each-ref", "refs/pipeline/added/trial/right"]),
+        ""
+    );
+}
+
+#[test]
+fn a_branch_that_was_brought_to_several_pipelines_is_given_up_by_the_name_of_one() {
+    let world = with_branches(&["x"]);
+    let other = world.read("rfc.yaml").replace("name: trial", "name: other");
+    world.write("other.yaml", &other);
+    world.commit("chore: another plan");
+    for file in ["rfc.yaml", "other.yaml"] {
+        add(&world, &["x", "--file", file], 0);
+    }
+    let said = world.expect(&["cancel", "x"], 2).err;
+    assert!(
+        said.contains("`other`, `trial`") && said.contains("--run"),
+        "{said}"
+    );
+    world.expect(&["cancel", "x", "--run", "other"], 0);
+    // The one that is left is the run's by now.
+    world.expect(&["run", "rfc.yaml"], 0);
+    add(&world, &["x", "--file", "other.yaml"], 0);
+    world.expect(&["cancel", "x", "--run", "other"], 0);
+    let left = world.git(&["for-each-ref", "--format=%(refname)", "refs/pipeline/added"]);
+    assert_eq!(left, "refs/pipeline/added/trial/x\n");
+}
+
+#[test]
+fn a_brought_branch_that_is_gone_is_given_up_when_a_new_run_begins() {
+    let world = with_branches(&["x"]);
+    push(&world, "x", "broken");
+    add(&world, &["x", "--no-review", "--file", "rfc.yaml"], 0);
+    world.expect(&["run", "rfc.yaml"], 5);
+    world.git(&["branch", "-qD", "x"]);
+    world.write("rfc.yaml", &world.read("rfc.yaml").replace("  one:", "  two:"));
+    world.commit("chore: another run");
+    let said = world.expect(&["run", "rfc.yaml"], 3).err;
+    assert!(said.contains("pipeline discard x"), "{said}");
+    world.expect(&["discard", "x"], 0);
+    world.expect(&["run", "rfc.yaml"], 0);
+    world.expect(&["show", "x"], 4);
+}
+
+#[test]
 fn to_ask_again_changes_nothing_and_says_where_the_branch_is() {
     let world = with_branches(&["x"]);
     add(&world, &["x", "--file", "rfc.yaml"], 0);
