@@ -47,6 +47,16 @@ impl State {
         below
     }
 
+    /// Whose candidates are settled before a unit's may land, in their order. These may be more than it contains: who
+    /// failed once and is run again has its turn first, and those behind it stand where they stood without it.
+    pub fn settled_before(&self, unit: &UnitId) -> Vec<UnitId> {
+        let place = self.chain.iter().position(|built| built.holds(unit)).unwrap_or(0);
+        let members = self.chain[..place]
+            .iter()
+            .flat_map(|built| &built.candidate.units);
+        members.map(|member| member.unit.clone()).collect()
+    }
+
     /// Whether a unit has a candidate that counts.
     pub fn has_candidate(&self, unit: &UnitId) -> bool {
         self.candidate_of(unit).is_some()

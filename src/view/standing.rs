@@ -180,12 +180,15 @@ impl View {
                 let sentence = format!("the checks run on the candidate that puts it onto {onto}");
                 Standing::new(code, sentence, vec![Waited::Checks])
             }
-            Status::Verified if below.is_empty() => {
-                Standing::new(code, "its checks passed; it is the next to land", Vec::new())
-            }
             Status::Verified => {
-                let sentence = format!("its checks passed; it lands after {}", names(&below));
-                Standing::new(code, sentence, units(&below))
+                let first = self.queue.settled_before(&entry.unit);
+                let when = match first.len() {
+                    0 => "it is the next to land".to_owned(),
+                    all if all == below.len() => format!("it lands after {}", names(&first)),
+                    1 => format!("it waits until {} has landed or left", names(&first)),
+                    _ => format!("it waits until {} have landed or left", names(&first)),
+                };
+                Standing::new(code, format!("its checks passed; {when}"), units(&first))
             }
             Status::Suspect => {
                 let sentence = format!(

@@ -3,6 +3,7 @@
 mod forecast;
 mod radar;
 mod rules;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -27,6 +27,24 @@ fn a_failure_in_the_middle_is_put_out_and_the_one_behind_it_lands_without_it() {
 }
 
 #[test]
+fn who_passed_without_the_one_ahead_waits_for_it_and_is_told_so() {
+    let once = "if [ \"$holds\" = a ]; then [ -e STAGE/once ] || { touch STAGE/once; exit 1; }; touch STAGE/twice; until [ -e STAGE/again ]; do sleep 0.01; done; fi";
+    let scene = given("window: 2").units("ab").gate(once).start();
+    scene
+        .in_line("ab")
+        .until_file("twice")
+        .until_stands('b', "verified");
+    let standing = &scene.why('b')["standing"];
+    assert_eq!(
+        standing["sentence"],
+        "its checks passed; it waits until `a` has landed or left"
+    );
+    assert_eq!(standing["waits_for"][0]["name"], "a");
+    scene.file("again").ends(0);
+    scene.landed("a b").nobody_paid();
+}
+
+#[test]
 fn a_failure_at_the_head_costs_those_behind_it_nothing() {
     let scene = given("window: 3").units("abc").bad("a").closed().start();
     scene.verifying("a ab abc").open().ends(5);
