@@ -95,13 +95,15 @@ impl Engine {
         crate::unit::commit_message(unit, &pipeline.commit, &self.run, &self.inputs[id], Some(&signer))
     }
 
-    /// Names the unit of this run that brought the other side of each conflict: one that has landed, or one ahead in the
-    /// queue, `ahead` of it in the same candidate among them.
+    /// Names the unit of this run that brought the other side of each conflict: one that has landed, in this run or in an
+    /// earlier one that it is kept from, or one ahead in the queue, `ahead` of it in the same candidate among them.
     fn with_units(&self, obstacle: Obstacle, ahead: &[CandidateUnit]) -> Obstacle {
         let Obstacle::Conflict { conflicts } = obstacle else {
             return obstacle;
         };
         let mut known = self.landed_units();
+        let kept = self.kept.iter();
+        known.extend(kept.map(|kept| (kept.unit.clone(), kept.commit.clone())));
         known.extend(self.state.queue().candidate_commits());
         known.extend(
             ahead
@@ -112,7 +114,11 @@ impl Engine {
             let by = |commit: &Oid| {
                 let last = known.iter().find(|(_, at)| at == commit);
                 // Of a unit of several commits, the others say whose they are.
-                let inner = || known.iter().find(|(unit, _)| self.says_it_is_of(commit, unit));
+                let inner = || {
+                    known
+                        .iter()
+                        .find(|(unit, at)| self.says_it_is_of(commit, unit, at))
+                };
                 last.or_else(inner).map(|(unit, _)| unit.clone())
             };
             Conflict {
@@ -125,11 +131,17 @@ impl Engine {
         }
     }
 
-    /// Whether a commit carries the trailers of a unit of this run.
-    fn says_it_is_of(&self, commit: &Oid, unit: &UnitId) -> bool {
-        let text = self.tools.repository.read_record(commit).unwrap_or_default();
-        let has = |wanted: String| text.lines().any(|line| line == wanted);
-        has(format!("Pipeline-Run: {}", self.run)) && has(format!("Pipeline-Unit: {unit}"))
+    /// Whether a commit carries the trailers of a unit: of this run, or of the run that its last commit tells it landed in.
+    fn says_it_is_of(&self, commit: &Oid, unit: &UnitId, last: &Oid) -> bool {
+        const RUN: &str = "Pipeline-Run: ";
+        let read = |commit| self.tools.repository.read_record(commit).unwrap_or_default();
+        let text = read(commit);
+        let has = |wanted: &str| text.lines().any(|line| line == wanted);
+        let is_of_its_run = || {
+            let last = read(last);
+            last.lines().filter(|line| line.starts_with(RUN)).any(has)
+        };
+        has(&format!("Pipeline-Unit: {unit}")) && (has(&format!("{RUN}{}", self.run)) || is_of_its_run())
     }
 
     /// The units of this run that have landed, with their commits on the target.

@@ -90,6 +90,49 @@ fn every_commit_of_a_branch_lands_with_its_author_and_the_branch_is_not_moved() 
 }
 
 #[test]
+fn a_conflict_with_a_unit_that_an_earlier_run_landed_names_it_and_explains_it() {
+    let world = with_branch(BRANCH);
+    world.git(&["switch", "-q", "-c", "late", "main~1"]);
+    commit_as(&world, "Ada <ada@example.org>", "one.txt", "late\n", "feat: late");
+    world.git(&["switch", "-q", "main"]);
+    world.expect(&["run", "rfc.yaml"], 0);
+    world.file(
+        "",
+        &format!("{BRANCH}  y: {{title: 'feat: y', from_branch: late}}\n"),
+    );
+    world.write(
+        "agents/author.sh",
+        "cp -r \"$PIPELINE_CONTEXT\" \"$COUNT_DIR/seen.$PIPELINE_ATTEMPT\"; exit 1\n",
+    );
+    world.commit("chore: one more");
+    let said = world.expect(&["run", "rfc.yaml"], 5);
+    assert!(said.err.contains("landed, kept"), "{}", said.err);
+    let unit = world.unit("y");
+    let sentence = unit["sentence"].as_str().unwrap_or_default();
+    assert!(sentence.contains("one.txt (with `x`, which landed)"), "{unit}");
+    let bundle = world
+        .repo
+        .join(unit["bundle"].as_str().unwrap())
+        .join("bundle.md");
+    let bundle = std::fs::read_to_string(bundle).unwrap();
+    assert!(
+        bundle.contains("was landed by unit `x` as ") && !bundle.contains("no unit of this run"),
+        "{bundle}"
+    );
+    let seen = world.base().join("count/seen.1");
+    let told = world
+        .program("grep")
+        .args(["-r", "feat: x"])
+        .arg(seen)
+        .output()
+        .unwrap();
+    assert!(
+        told.status.success(),
+        "the author is told what the other side is for"
+    );
+}
+
+#[test]
 fn what_a_review_asks_for_is_fixed_in_a_commit_of_its_own_after_those_of_the_branch() {
     let world = with_branch(BRANCH);
     let fixer = "[ \"$PIPELINE_KIND\" = fix ] && { echo mended >> one.txt; \
