@@ -12,6 +12,7 @@ use crate::event::{Head, Reason};
 use crate::git::{Repository, SnapshotLimits, Taken};
 use crate::id::{Oid, UnitId};
 use crate::run::{UnitWish, Wish};
+use crate::view::UnitState;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -69,7 +70,7 @@ pub(super) fn is_repair(worktree: &std::path::Path) -> bool {
 
 fn open(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Failure> {
     let row = reading.view.unit(unit).expect("a unit of the pipeline has a row");
-    let Some(reason) = row.reason else {
+    let Some(reason) = row.reason.filter(|_| row.state == UnitState::Evicted) else {
         let message = format!(
             "`{unit}` is {}: only an evicted unit is resolved by hand",
             row.state.as_str()
@@ -178,7 +179,11 @@ fn done(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
     let mut steering = Steering::open(context, "resolve", reading)?;
     require_hearing(context, &reading.run)?;
     let now = context.read(&reading.run)?;
-    if now.view.unit(unit).is_none_or(|row| row.reason.is_none()) {
+    if now
+        .view
+        .unit(unit)
+        .is_none_or(|row| row.state != UnitState::Evicted)
+    {
         let message = format!("`{unit}` is not evicted any more: there is nothing to resolve");
         return Err(Failure::new(Exit::Usage, "wrong_state", message).help(format!(
             "`pipeline resolve {unit} --abort` keeps the commit and closes the worktree"
@@ -322,9 +327,15 @@ fn abort(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
-/// Ends a repair, if one is open, and keeps by refs what was committed and what was not. A person may have deleted the
-/// branch, or left it.
-pub(super) fn salvage_and_close(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
+/// Ends a repair, if one is open, and keeps what is in it.
+fn salvage_and_close(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
+    keep(context, reading, unit)?;
+    close(context, reading, unit)
+}
+
+/// Keeps by refs what was committed and what was not in a repair, if one is open. A person may have deleted the branch, or
+/// left it.
+pub(super) fn keep(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
     let repository = &context.repository;
     let path = folder(context, reading, unit);
     let tip = match repair(context, reading, unit).named(context)? {
@@ -344,7 +355,7 @@ pub(super) fn salvage_and_close(context: &Context, reading: &Reading, unit: &Uni
     if path.exists() && !repository.uncommitted(&path)?.is_empty() {
         keep_files(context, reading, unit, &path, tip.or(left_at))?;
     }
-    close(context, reading, unit)
+    Ok(())
 }
 
 /// The commit a repair's worktree is at; `None` where it is at none, or there is no worktree.
@@ -393,7 +404,7 @@ fn keep_files(
 }
 
 /// Removes the worktree of a repair, and its branch unless a person has that checked out.
-fn close(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
+pub(super) fn close(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
     let repair = repair(context, reading, unit);
     let repository = &context.repository;
     // The worktree may be all that tells whose the branch is.

@@ -4,6 +4,7 @@ use super::RunChoice;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::resolve;
 use super::steer::write_wish;
 use crate::run::UnitWish;
 
@@ -34,8 +35,10 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
     let wish = UnitWish::Retry {
         note: args.message.clone(),
     };
+    // What cannot be kept is told before anything is wished that could not be wished again.
+    resolve::keep(context, &reading, &unit)?;
     let steering = write_wish(context, "retry", &reading, &unit, wish, &told)?;
-    super::resolve::salvage_and_close(context, &reading, &unit)?;
+    resolve::close(context, &reading, &unit)?;
     Ok(steering.tell_next())
 }
 
@@ -46,7 +49,8 @@ pub(super) fn discard(context: &Context, args: &DiscardArgs) -> Result<Exit, Fai
     let reading = context.read_run(args.choice.run.as_deref())?;
     let unit = super::added::unit_of_run(context, &reading, &args.unit)?;
     let told = format!("`{unit}` is given up.");
+    resolve::keep(context, &reading, &unit)?;
     let steering = write_wish(context, "discard", &reading, &unit, UnitWish::Discard, &told)?;
-    super::resolve::salvage_and_close(context, &reading, &unit)?;
+    resolve::close(context, &reading, &unit)?;
     Ok(steering.tell_next())
 }

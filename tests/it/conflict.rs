@@ -579,7 +579,12 @@ fn a_refused_resolution_is_not_taken_over_from_a_lost_journal() {
     assert_eq!(world.unit(second)["reason"], "diff_not_preserved");
     std::fs::remove_dir_all(world.repo.join(".git/pipeline")).unwrap();
     std::fs::remove_file(beside(&world, "how")).unwrap();
-    // The numbers of attempts go on, and what was seen has the same names.
+    // What was evicted is judged again. The numbers of its attempts are the same, and so are the names of what they saw.
+    for entry in std::fs::read_dir(world.base()).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("seen.") {
+            std::fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
     world.expect(&["run", "rfc.yaml"], 0);
     assert_eq!(conflicts(&world, second), 1, "the approved work meets it again");
     for unit in ["one", "two"] {

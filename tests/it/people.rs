@@ -316,6 +316,40 @@ fn named_units_are_done_and_the_rest_is_left_for_the_next_run() {
 }
 
 #[test]
+fn a_repair_whose_files_cannot_be_kept_keeps_the_unit_from_being_done_afresh() {
+    let world = evicted_world();
+    let folder = world.open_repair("api");
+    std::os::unix::fs::symlink("/etc/hostname", folder.join("out")).unwrap();
+    for verb in ["retry", "discard"] {
+        let said = world.expect(&[verb, "api"], 2);
+        assert!(said.err.contains("cannot be kept"), "{}", said.err);
+        assert!(!said.out.contains("`api`"), "nothing was wished: {}", said.out);
+        assert_eq!(world.unit_state("api"), "evicted");
+    }
+    std::fs::remove_file(folder.join("out")).unwrap();
+    world.expect(&["discard", "api"], 0);
+    assert!(!folder.exists());
+}
+
+#[test]
+fn only_an_evicted_unit_is_opened_for_repair() {
+    let world = World::new();
+    world.write("agents/author.sh", "exit 1\n");
+    let after = "  after: {title: 'feat: after', prompt: x, tier: trivial, needs: [api]}\n";
+    world.file("", &format!("{ONE}{after}"));
+    world.commit("chore: plan");
+    world.expect(&["run", "rfc.yaml"], 5);
+    assert_eq!(world.unit_state("after"), "blocked");
+    let said = world.expect(&["resolve", "after"], 2).err;
+    assert!(
+        said.contains("only an evicted unit is resolved by hand"),
+        "{said}"
+    );
+    world.expect(&["cancel", "api"], 2);
+    world.expect(&["resolve", "api"], 0);
+}
+
+#[test]
 fn a_repair_on_another_branch_is_not_taken_for_the_units() {
     let world = evicted_world();
     let folder = world.open_repair("api");
