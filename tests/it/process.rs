@@ -206,9 +206,10 @@ async fn the_idle_limit_ends_a_silent_command_and_output_puts_it_off() {
 
 #[tokio::test]
 async fn a_command_that_ends_on_sigint_may_say_its_last_word() {
-    let bench = Bench::new();
+    let mut bench = Bench::new();
+    bench.launch.grace = LONG;
     let mut command = bench.sh("trap 'echo cost 3; exit 0' INT; echo up; while :; do sleep 0.02; done");
-    command.wall_max = Duration::from_millis(200);
+    command.wall_max = Duration::from_secs(2);
     let end = bench.run(command).await;
     assert_eq!(end.ended, Ended::Timeout, "its own exit status changes nothing");
     assert!(bench.log_text().ends_with("cost 3\n"));
@@ -231,7 +232,8 @@ async fn a_command_that_ignores_sigint_and_sigterm_is_killed() {
 #[tokio::test]
 async fn stop_ends_it_gently_or_at_once_and_before_the_start() {
     for (how, word) in [(Stop::Gently, "interrupted\n"), (Stop::AtOnce, "")] {
-        let bench = Bench::new();
+        let mut bench = Bench::new();
+        bench.launch.grace = LONG;
         let script = "trap 'echo interrupted; exit 0' INT; echo $$ > pid; while :; do sleep 0.02; done";
         let run = bench.run(bench.sh(script));
         let stop = async {
