@@ -174,7 +174,9 @@ impl Teller<'_> {
             attempt.stage, attempt.round, attempt.attempt
         );
         let said = attempt.verdict.as_ref().or(attempt.detail.as_ref());
-        let how = if outcome == Outcome::Ok {
+        let how = if attempt.moot {
+            "ended, and nobody waited for it any more"
+        } else if outcome == Outcome::Ok {
             "ended"
         } else {
             outcome_word(outcome)

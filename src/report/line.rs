@@ -357,8 +357,12 @@ impl Lines<'_> {
         // An outcome that the view did not take in belongs to an attempt that is no longer current.
         let ended = |attempt: &&AttemptView| attempt.finished_at == Some(self.record.at);
         let attempt = unit.attempts.iter().rev().find(ended)?;
-        let tone = tone_of(outcome, attempt.blocks);
+        let tone = match attempt.moot {
+            true => Tone::Attention,
+            false => tone_of(outcome, attempt.blocks),
+        };
         let text = match (outcome, &attempt.verdict) {
+            _ if attempt.moot => "nobody waited for it any more".to_owned(),
             (Outcome::Ok, Some(verdict)) => one_line(verdict, TEXT_CHARS_MAX),
             (Outcome::Ok, None) => "done".to_owned(),
             (other, _) => {

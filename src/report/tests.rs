@@ -182,6 +182,20 @@ fn what_waits_for_a_person_is_held_with_the_command() {
 }
 
 #[test]
+fn what_nobody_waited_for_is_told_as_that() {
+    let mut script = Script::new();
+    let fence = script
+        .begin()
+        .start("lexer", job("implement", StageKind::Implement), 1, 1);
+    script.unit("lexer", UnitEvent::UnitRetried { note: None });
+    script.end("lexer", fence, Outcome::Ok, Some(work('a', Vec::new())));
+    assert_eq!(
+        last_line(&script).unwrap(),
+        "      • [  3m12s] lexer     implement  nobody waited for it any more           $0.25"
+    );
+}
+
+#[test]
 fn a_batch_lands_with_a_line_for_each_unit() {
     let mut script = Script::waived();
     let landed = |id: &str, digit| LandedUnit {

@@ -226,6 +226,7 @@ impl View {
                 self.run.state = RunState::Running;
             }
             RunEvent::EngineStarted { .. } => {
+                self.forget_moot();
                 self.run.worked.begin(record.at);
                 self.run.state = RunState::Running;
                 self.run.stopped = None;

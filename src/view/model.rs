@@ -221,6 +221,8 @@ pub struct UnitView {
     pub taken: Option<Oid>,
     /// Its commit.
     pub head: Option<Oid>,
+    /// Its tree: a fix that leaves it as it is makes no other head.
+    pub(super) head_tree: Option<Oid>,
     /// What the commit stands on.
     pub base: Option<Oid>,
     /// What it cost so far.
@@ -337,6 +339,8 @@ pub struct AttemptView {
     pub duration_ms: Option<u64>,
     /// Whether what it returned stands in the way: findings that block, a rejection, a check that failed.
     pub blocks: bool,
+    /// Nobody waits for it any more: what it returns says nothing.
+    pub moot: bool,
 }
 
 /// One finding with what became of it.
@@ -429,6 +433,7 @@ impl UnitView {
             branch: None,
             taken: None,
             head: None,
+            head_tree: None,
             base: None,
             cost: Usd::default(),
             tokens: Tokens::default(),

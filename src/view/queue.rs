@@ -116,7 +116,7 @@ impl View {
             return;
         };
         self.clear_reason(place);
-        self.units[place].head = Some(head.commit.clone());
+        self.units[place].set_head(head);
         self.units[place].base = Some(base.clone());
         self.set_state(place, UnitState::Queued);
     }

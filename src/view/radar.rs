@@ -32,7 +32,9 @@ impl View {
         };
         let is_at_work = |id: &UnitId| {
             let mut running = self.running();
-            running.any(|(unit, attempt)| unit.id == *id && matches!(attempt.kind, "implement" | "fix"))
+            running.any(|(unit, attempt)| {
+                unit.id == *id && !attempt.moot && matches!(attempt.kind, "implement" | "fix")
+            })
         };
         foreseen
             .retain(|pair| pair.units.iter().all(is_under_way) && pair.uncommitted.iter().all(is_at_work));

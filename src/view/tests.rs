@@ -1,6 +1,7 @@
 //! The scripted run that the view and its renderers are tested with.
 
 mod forecast;
+mod moot;
 mod radar;
 mod rules;
 mod standing;
@@ -372,7 +373,7 @@ pub(crate) fn job(name: &str, kind: StageKind) -> Job {
 pub(crate) fn head(digit: char) -> Head {
     Head {
         commit: oid(digit),
-        tree: oid('e'),
+        tree: oid(digit),
     }
 }
 

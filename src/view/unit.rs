@@ -6,7 +6,7 @@ use super::{
     View,
 };
 use crate::event::{
-    Evidence, Gate, Job, LedgerRowState, Outcome, Output, Reason, Record, ReportedFinding, Resolution,
+    Evidence, Gate, Head, Job, LedgerRowState, Outcome, Output, Reason, Record, ReportedFinding, Resolution,
     ResolutionAction, RestoredWork, UnitEvent, Usage, Verdict,
 };
 use crate::id::StageName;
@@ -21,14 +21,14 @@ impl View {
                 let unit = &mut self.units[place];
                 unit.branch = Some(branch.clone());
                 unit.taken = Some(head.commit.clone());
-                unit.head = Some(head.commit.clone());
+                unit.set_head(head);
                 unit.base = Some(base.clone());
             }
             UnitEvent::BranchLanded { branch, head } => {
                 let unit = &mut self.units[place];
                 unit.branch = Some(branch.clone());
                 unit.taken = Some(head.commit.clone());
-                unit.head = Some(head.commit.clone());
+                unit.set_head(head);
                 self.end(record, place, UnitState::Landed);
             }
             UnitEvent::UnitStarted { base } => {
@@ -89,15 +89,19 @@ impl View {
                         row.state = StageState::Done;
                     }
                 }
-                self.units[place].head = Some(head.commit.clone());
+                self.units[place].set_head(head);
                 self.units[place].base = Some(base.clone());
                 self.units[place].conflicts.clear();
+                self.abandon(place, |_| true);
                 self.clear_reason(place);
                 self.set_state(place, UnitState::Working);
             }
             UnitEvent::UnitRestored { work: None, .. } => {}
             UnitEvent::UnitRestored { work: Some(work), .. } => self.restored(record, place, work),
-            UnitEvent::UnitPublished => self.end(record, place, UnitState::Published),
+            UnitEvent::UnitPublished => {
+                self.abandon(place, |_| true);
+                self.end(record, place, UnitState::Published);
+            }
             UnitEvent::UnitEvicted { reason, sentence } => {
                 self.evict(record, place, *reason, sentence);
             }
@@ -114,11 +118,13 @@ impl View {
             }
             UnitEvent::UnitRetried { .. } => {
                 self.reopen();
+                self.abandon(place, |_| true);
                 self.units[place].restart();
                 self.queue.person_takes_over(&self.units[place].id);
                 self.rest(place);
             }
             UnitEvent::UnitDiscarded => {
+                self.abandon(place, |_| true);
                 // That it was taken out of the queue for this is no reason of its own.
                 if self.units[place].reason == Some(Reason::Cancelled) {
                     (self.units[place].reason, self.units[place].sentence) = (None, None);
@@ -136,7 +142,7 @@ impl View {
                 row.state = StageState::Done;
             }
         }
-        unit.head = Some(work.head.commit.clone());
+        unit.set_head(&work.head);
         unit.base = Some(work.base.clone());
         self.began(record, place);
         self.set_state(place, UnitState::Working);
@@ -177,7 +183,30 @@ impl View {
         self.set_state(place, state);
     }
 
+    /// Nobody waits any more for what runs for a unit: what it comes to costs what it cost, and says nothing. Who is
+    /// forgotten when is as the unit's machine has it.
+    fn abandon(&mut self, place: usize, which: impl Fn(&AttemptView) -> bool) {
+        for (owner, number) in self.running.values() {
+            let attempt = &mut self.units[*owner].attempts[*number];
+            attempt.moot |= *owner == place && which(attempt);
+        }
+    }
+
+    /// What nobody waited for has no end in the journal, when its engine died before that.
+    pub(super) fn forget_moot(&mut self) {
+        let units = &mut self.units;
+        self.running.retain(|_, (place, number)| {
+            let unit = &mut units[*place];
+            let attempt = unit.attempts[*number].clone();
+            if attempt.moot {
+                unit.leave_row(&attempt);
+            }
+            !attempt.moot
+        });
+    }
+
     pub(super) fn evict(&mut self, record: &Record, place: usize, reason: Reason, sentence: &str) {
+        self.abandon(place, |_| true);
         self.units[place].reason = Some(reason);
         self.units[place].sentence = Some(sentence.to_owned());
         let state = if reason == Reason::Cancelled {
@@ -225,6 +254,7 @@ impl View {
             cost: None,
             duration_ms: None,
             blocks: false,
+            moot: false,
         });
         self.running.insert(fence, (place, unit.attempts.len() - 1));
         if self.units[place].state != UnitState::Gated {
@@ -251,17 +281,23 @@ impl View {
             return;
         };
         let unit = &mut self.units[owner];
-        let stage = unit.attempts[number].stage.clone();
+        let attempt = &mut unit.attempts[number];
+        attempt.finished_at = Some(record.at);
+        attempt.outcome = Some(*outcome);
+        attempt.detail.clone_from(detail);
+        attempt.cost = usage.cost;
+        attempt.duration_ms = Some(*duration_ms);
+        if attempt.moot {
+            let attempt = attempt.clone();
+            unit.leave_row(&attempt);
+            return;
+        }
+        let stage = attempt.stage.clone();
         let blocks = output.as_ref().is_some_and(|output| unit.blocks(&stage, output));
         let verdict = output.as_ref().map(|output| verdict_of(output, blocks));
         let attempt = &mut unit.attempts[number];
         attempt.blocks = blocks;
-        attempt.finished_at = Some(record.at);
-        attempt.outcome = Some(*outcome);
         attempt.verdict.clone_from(&verdict);
-        attempt.detail.clone_from(detail);
-        attempt.cost = usage.cost;
-        attempt.duration_ms = Some(*duration_ms);
         let (stage, kind, round, count) = (
             attempt.stage.clone(),
             attempt.kind,
@@ -279,8 +315,13 @@ impl View {
             row.verdict = verdict;
             row.finished_at = Some(record.at);
         }
-        if let Some(output) = output.as_ref().filter(|_| *outcome == Outcome::Ok) {
-            unit.take_output(&stage, kind, round, output);
+        if let Some(output) = output.as_ref().filter(|_| *outcome == Outcome::Ok)
+            && unit.take_output(&stage, kind, round, output)
+        {
+            // What judges the old head can say nothing of the new one.
+            self.abandon(place, |attempt| {
+                matches!(attempt.kind, "check" | "review" | "approve")
+            });
         }
     }
 
@@ -335,6 +376,7 @@ impl UnitView {
         for row in &mut self.stages {
             *row = StageRow::pending(row.name.clone(), row.kind);
         }
+        self.head_tree = None;
         self.round = 0;
         self.fixes_used = 0;
         self.charged = 0;
@@ -344,18 +386,45 @@ impl UnitView {
         self.conflicts.clear();
     }
 
-    fn take_output(&mut self, stage: &StageName, kind: &'static str, round: u32, output: &Output) {
+    pub(super) fn set_head(&mut self, head: &Head) {
+        self.head = Some(head.commit.clone());
+        self.head_tree = Some(head.tree.clone());
+    }
+
+    /// The row of an attempt that nobody waits for any more is free for the next one.
+    fn leave_row(&mut self, attempt: &AttemptView) {
+        let is_its = |row: &&mut StageRow| {
+            let (name, round) = (&row.name, row.round);
+            (name, round, row.attempt) == (&attempt.stage, attempt.round, attempt.attempt)
+        };
+        if let Some(row) = self.stages.iter_mut().find(is_its) {
+            row.cost = row.cost + attempt.cost.unwrap_or_default();
+            row.duration_ms = attempt.duration_ms;
+            row.finished_at = attempt.finished_at;
+            if row.state == StageState::Running {
+                row.state = StageState::Pending;
+                row.outcome = Some(Outcome::Interrupted);
+            }
+        }
+    }
+
+    /// Takes in what an attempt returned; `true` when the unit has another head now.
+    fn take_output(&mut self, stage: &StageName, kind: &'static str, round: u32, output: &Output) -> bool {
         match output {
             Output::Document { .. } | Output::Decision { .. } => {}
             Output::Work {
                 head, resolutions, ..
             } => {
-                self.head = Some(head.commit.clone());
+                let is_new = stage.as_str() == RESOLVE || self.head_tree.as_ref() != Some(&head.tree);
+                if is_new {
+                    self.set_head(head);
+                }
                 self.fixes_used += u32::from(kind == "fix" && stage.as_str() != RESOLVE);
                 // What it says of a conflict is about no finding.
                 for resolution in resolutions.iter().filter(|_| stage.as_str() != RESOLVE) {
                     self.resolve(resolution);
                 }
+                return is_new;
             }
             Output::Review { findings, ledger, .. } => {
                 for row in ledger {
@@ -372,6 +441,7 @@ impl UnitView {
             }
             Output::Checks { evidence } => self.take_checks(evidence, "head"),
         }
+        false
     }
 
     fn resolve(&mut self, resolution: &Resolution) {
