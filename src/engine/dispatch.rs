@@ -124,6 +124,12 @@ impl Engine {
             })
         );
         let refusal = refusal_of_disk(&done.event);
+        // An attempt that nobody waited for any more may have written of a head that the unit does not have.
+        if let Event::Unit(UnitScoped { unit, .. }) = &done.event
+            && !self.state.is_under_way(done.fence)
+        {
+            self.untold.insert(unit.clone());
+        }
         self.record(&[done.event])?;
         if let Some((verification, message)) = done.panicked {
             self.verification_panicked(verification, &message)?;
@@ -284,26 +290,31 @@ impl Engine {
     }
 
     /// Looks at the world.
-    pub(super) async fn facts(&self) -> Result<Facts, EngineError> {
+    pub(super) async fn facts(&mut self) -> Result<Facts, EngineError> {
         let repository = self.tools.repository.clone();
         let target = self.target().to_owned();
         let expected = self.state.queue().expected_tip().cloned();
-        let landed: Vec<Oid> = self.state.landed_work().cloned().collect();
-        let (tip, continues) = blocking(move || -> Result<_, crate::git::Error> {
+        let own = self.state.queue().landed();
+        let before = self.landed_before.iter().filter(|_| own.is_empty());
+        let landed: Vec<Oid> = self.state.landed_work().chain(before).cloned().collect();
+        let known = self.looked_at.take();
+        let (tip, looked_at) = blocking(move || -> Result<_, crate::git::Error> {
             let Some(tip) = repository.tip(&target)? else {
-                return Ok((Tip::Missing, false));
+                return Ok((Tip::Missing, None));
             };
-            // Where the queue left the target, everything is there.
-            let mut continues = true;
-            if expected.as_ref() != Some(&tip) {
-                for commit in &landed {
-                    continues = continues && repository.is_ancestor(commit, &tip)?;
-                }
-            }
+            let continues = match known {
+                // Where the queue left the target, everything is there.
+                _ if expected.as_ref() == Some(&tip) => true,
+                Some((at, of, continues)) if at == tip && of == landed => continues,
+                Some(_) | None => repository.contains_all(&tip, &landed)?,
+            };
             let tree = repository.tree_of(&tip)?;
-            Ok((Tip::At { commit: tip, tree }, continues))
+            let looked_at = Some((tip.clone(), landed, continues));
+            Ok((Tip::At { commit: tip, tree }, looked_at))
         })
         .await??;
+        let continues = looked_at.as_ref().is_some_and(|(_, _, continues)| *continues);
+        self.looked_at = looked_at;
         Ok(Facts {
             now: self.tools.clock.now(),
             tip,

@@ -37,7 +37,7 @@ use crate::agent::{self, Templates};
 use crate::control::Call;
 use crate::event::{Event, Record, RunEvent, StopCause, UnitEvent, UnitScoped};
 use crate::git::{self, Identity, Repository};
-use crate::id::{NameError, RunId, UnitId};
+use crate::id::{NameError, Oid, RunId, UnitId};
 use crate::port::{Activity, Clock, Launcher, Stop};
 use crate::run::{IllegalEvent, State};
 use crate::spec::Pipeline;
@@ -165,6 +165,10 @@ pub struct Engine {
     activity_of_attempts: mpsc::Receiver<Activity>,
     stopping: Option<StopCause>,
     radar: radar::Radar,
+    /// The newest landing that was on the target when the run began. It counts until the run has one of its own.
+    landed_before: Option<Oid>,
+    /// Where the target was last looked at, the landed work that was looked for, and whether it was there.
+    looked_at: Option<(Oid, Vec<Oid>, bool)>,
     /// What verbs want that were called meanwhile; closed where nobody listens.
     calls: mpsc::Receiver<Call>,
 }
@@ -215,6 +219,8 @@ impl Engine {
             activity_of_attempts,
             stopping: None,
             radar: radar::Radar::new(),
+            landed_before: None,
+            looked_at: None,
             calls: mpsc::channel(1).1,
         };
         for record in &records {
@@ -226,6 +232,7 @@ impl Engine {
         engine.check_rows(&records)?;
         engine.refuse_a_cut_journal().await?;
         engine.make_own_branch(&records).await?;
+        engine.landed_before = engine.landing_below().await?;
         engine.record(&[Event::Run(RunEvent::EngineStarted {
             epoch: engine.state.epoch() + 1,
             pid: std::process::id(),
@@ -235,6 +242,12 @@ impl Engine {
         engine.tell_of_units().await?;
         engine.recover().await?;
         Ok(engine)
+    }
+
+    async fn landing_below(&self) -> Result<Option<Oid>, EngineError> {
+        let start = self.state.start().expect("a run that was taken up has started");
+        let (repository, base) = (self.tools.repository.clone(), start.base.clone());
+        Ok(dispatch::blocking(move || records::newest_landing(&repository, &base)).await??)
     }
 
     /// Makes the branch that the run lands on when that is not the target. Only before its first engine: from then on, a

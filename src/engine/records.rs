@@ -200,6 +200,8 @@ pub fn missing_records(repository: &Repository, state: &State) -> Result<Vec<Str
     let left = state
         .units()
         .filter(|(_, unit)| Left::of(unit.phase()).is_some())
+        // Nobody takes a finished run up any more, to write what an earlier version did not.
+        .filter(|_| !state.is_finished())
         .map(|(id, _)| format!("{id}{LEFT}"));
     let wanted = std::iter::once(FROZEN.to_owned())
         .chain(landings)
@@ -305,6 +307,20 @@ fn approval_of(run: &RunId, id: &UnitId, unit: &unit::State) -> Option<RecordTex
         parents: vec![head.commit.clone()],
         text: text_of(&record),
     })
+}
+
+/// The newest landing of any run that a commit stands on, along its first parents.
+///
+/// # Errors
+/// When git fails.
+pub(super) fn newest_landing(repository: &Repository, on: &Oid) -> Result<Option<Oid>, git::Error> {
+    let of_landing = |(name, _): (String, Oid)| name.split_once(LANDINGS)?.1.parse().ok();
+    let landings: BTreeSet<Oid> = repository
+        .refs_below(ALL_RUNS)?
+        .into_iter()
+        .filter_map(of_landing)
+        .collect();
+    repository.newest_of(on, &landings)
 }
 
 pub(super) fn text_of<T: Serialize>(record: &T) -> String {

@@ -26,6 +26,8 @@ pub(super) struct Job {
     subject: Oid,
     base: Oid,
     checks: Vec<Check>,
+    /// How long they may take together.
+    wall_max: Duration,
 }
 
 impl Job {
@@ -57,6 +59,7 @@ impl Job {
             commit: verification.commit.clone(),
             base: verification.commit.clone(),
             checks,
+            wall_max: pipeline.limits.stage_timeout,
             pipeline,
         }
     }
@@ -86,6 +89,8 @@ impl Job {
             base: tip.clone(),
             commit: tip,
             checks,
+            // Each set has as long as it would have alone.
+            wall_max: pipeline.limits.stage_timeout.saturating_mul(preflight.sets()),
             pipeline,
         };
         Ok(Some((preflight, job)))
@@ -107,7 +112,7 @@ impl Job {
             target: self.target.clone(),
             task: Task::Checks(self.checks.clone()),
             workspace: Arc::new(self.pipeline.workspace.clone()),
-            wall_max: self.pipeline.limits.stage_timeout,
+            wall_max: self.wall_max,
             idle_max: Duration::MAX,
         }
     }

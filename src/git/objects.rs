@@ -3,6 +3,8 @@
 //! Commits, trees and blobs are read with libgit2 from a bare object database: it has no configuration, no refs and no
 //! replacements. It does not know where a shallow history ends, so what follows history there runs git.
 
+use std::collections::BTreeSet;
+
 use super::invoke::failed;
 use super::repository::{Identity, Repository};
 use super::{Error, Result};
@@ -54,6 +56,42 @@ impl Repository {
         let objects = self.objects()?;
         let tree = objects.find_commit(raw(commit)).map(|found| found.tree_id());
         own(tree.map_err(unreadable(commit.as_str()))?)
+    }
+
+    /// Whether `descendant` contains every one of `commits`.
+    ///
+    /// # Errors
+    /// When one of them is no commit.
+    pub fn contains_all(&self, descendant: &Oid, commits: &[Oid]) -> Result<bool> {
+        for commit in commits {
+            if !self.is_ancestor(commit, descendant)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The newest of `commits` along the first parents of `tip`, which may be it. Where a shallow history ends there is none.
+    ///
+    /// # Errors
+    /// When the objects cannot be read.
+    pub fn newest_of(&self, tip: &Oid, commits: &BTreeSet<Oid>) -> Result<Option<Oid>> {
+        if commits.is_empty() {
+            return Ok(None);
+        }
+        let objects = self.objects()?;
+        let mut next = Some(raw(tip));
+        while let Some(id) = next {
+            let commit = own(id)?;
+            if commits.contains(&commit) {
+                return Ok(Some(commit));
+            }
+            next = objects
+                .find_commit(id)
+                .ok()
+                .and_then(|commit| commit.parent_id(0).ok());
+        }
+        Ok(None)
     }
 
     /// Whether `descendant` contains `ancestor`; a commit contains itself.

@@ -81,6 +81,11 @@ impl Preflight {
         &self.commit
     }
 
+    /// How many sets of checks there are.
+    pub fn sets(&self) -> u32 {
+        u32::try_from(self.sets.len()).unwrap_or(u32::MAX)
+    }
+
     /// The checks of all sets in order, each once.
     pub fn checks(&self) -> Vec<Check> {
         let mut all: Vec<Check> = Vec::new();

@@ -75,6 +75,7 @@ pub(super) struct Given {
     checks: String,
     top: String,
     parallel: u32,
+    limits: String,
     repository: String,
     closed: bool,
     git: Option<Between>,
@@ -101,6 +102,7 @@ pub(super) fn given(queue: &str) -> Given {
         checks: "[{name: test, run: 'true'}]".to_owned(),
         top: String::new(),
         parallel: 8,
+        limits: String::new(),
         repository: String::new(),
         closed: false,
         git: None,
@@ -179,6 +181,12 @@ impl Given {
     /// How many stages and verifications there may be at once.
     pub(super) fn parallel(mut self, slots: u32) -> Self {
         self.parallel = slots;
+        self
+    }
+
+    /// How long a stage, or a list of checks, may take.
+    pub(super) fn stage_timeout(mut self, time: &str) -> Self {
+        self.limits = format!(", stage_timeout: {time}");
         self
     }
 
@@ -281,7 +289,7 @@ impl Given {
             "\
 version: 1
 name: trial
-limits: {{start_interval: 0s, parallel: {}, retries: 1}}
+limits: {{start_interval: 0s, parallel: {}, retries: 1{}}}
 agents:
   author: {{command: [sh, STAGE/author.sh], model: a}}
   reviewer: {{command: [sh, agents/reviewer.sh, ''], model: b, pass_env: [COUNT_DIR]}}
@@ -290,6 +298,7 @@ queue: {{{}}}
 {}units:
 ",
             self.parallel,
+            self.limits,
             self.checks.replace("GATE", gate),
             keys(&[&self.queue.replace("GATE", gate), verify]),
             self.top

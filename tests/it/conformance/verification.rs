@@ -367,3 +367,13 @@ fn checks_that_use_the_same_resource_run_one_after_another() {
         .ends(0);
     scene.landed("a b c").side_by_side(1).nobody_paid();
 }
+
+#[test]
+fn each_list_of_checks_has_its_time_in_the_preflight() {
+    let scene = given("window: 1")
+        .units("a")
+        .checks("[{name: slow, run: sleep 2}]")
+        .gate("sleep 2")
+        .stage_timeout("3s");
+    scene.run(0).landed("a");
+}
