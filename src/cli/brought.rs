@@ -6,6 +6,7 @@ use super::context::{Context, Reading, println};
 use super::exit::Exit;
 use super::failure::Failure;
 use crate::id::UnitId;
+use crate::view::RunState;
 
 /// A branch that waits for a run to take it in.
 pub(super) struct Brought {
@@ -30,7 +31,7 @@ fn find(context: &Context, run: Option<&str>, unit: &str) -> Result<Option<Broug
         let is_meant = run.is_none_or(|run| run == pipeline || of_run.as_ref() == Some(&pipeline));
         let latest = chosen_run(context, Some(&pipeline))?;
         let has_it = latest.as_ref().is_some_and(|latest| latest.unit(unit).is_ok());
-        if !is_meant || has_it {
+        if !is_meant || has_it || goes_on_with(context, &pipeline, &id)? {
             continue;
         }
         let wishes = added::wishes(context, &pipeline)?;
@@ -60,6 +61,20 @@ fn find(context: &Context, run: Option<&str>, unit: &str) -> Result<Option<Broug
             .help(format!("say which, as with `--run {}`", first.pipeline)));
     }
     Ok(found.pop())
+}
+
+/// Whether a run of that pipeline has the unit and is not finished, be it on another target.
+fn goes_on_with(context: &Context, pipeline: &str, unit: &UnitId) -> Result<bool, Failure> {
+    for run in context.runs()? {
+        let frozen = context.read_frozen(&run)?;
+        if frozen.pipeline.name == pipeline
+            && frozen.pipeline.unit(unit).is_some()
+            && context.read(&run)?.view.run.state != RunState::Finished
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The run that is meant by a name or an id; `None` when there is none yet.

@@ -341,6 +341,33 @@ fn what_could_never_land_is_refused_before_anything_is_written() {
     assert_eq!(world.git(&["for-each-ref", "refs/pipeline"]), "");
 }
 
+#[test]
+fn a_branch_that_an_unfinished_run_on_another_target_has_is_not_forgotten() {
+    let world = with_branches(&["x"]);
+    world.git(&["branch", "rel"]);
+    world.write("agents/author.sh", "touch \"$COUNT_DIR/began\"; sleep 600\n");
+    world.commit("chore: a slow author");
+    let stop = |mut engine: std::process::Child| {
+        engine.kill().unwrap();
+        engine.wait().unwrap();
+    };
+    let first = world.start(&["run", "rfc.yaml"]);
+    world.wait_until("the author", || world.base().join("count/began").exists());
+    stop(first);
+    // A later run of the same name, on another target, is finished.
+    world.git(&["switch", "-q", "rel"]);
+    world.expect(&["run", "rfc.yaml"], 0);
+    world.git(&["switch", "-q", "main"]);
+    add(&world, &["x", "--file", "rfc.yaml"], 0);
+    std::fs::remove_file(world.base().join("count/began")).unwrap();
+    let second = world.start(&["run", "rfc.yaml"]);
+    world.wait_until("the author", || world.base().join("count/began").exists());
+    stop(second);
+    let said = world.expect(&["cancel", "x"], 4).err;
+    assert!(!said.contains("forgotten"), "{said}");
+    assert!(world.git(&["for-each-ref", "refs/pipeline/added"]).contains("/x"));
+}
+
 /// Needs the failpoints of builds with debug assertions.
 #[cfg(debug_assertions)]
 #[test]
