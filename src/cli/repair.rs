@@ -98,9 +98,14 @@ impl Repair {
         Ok(context.repository.write_records(&name, &[text])?)
     }
 
-    /// Says no more that a branch of this name is the repair's.
-    pub(super) fn forget(&self, context: &Context) -> Result<(), Failure> {
-        Ok(context.repository.delete_ref(&self.record_name(), None)?)
+    /// Says no more that a branch of this name is the repair's, and deletes it in the same step when it is to go, at this
+    /// commit.
+    pub(super) fn forget(&self, context: &Context, branch_at: Option<&Oid>) -> Result<(), Failure> {
+        let branch = (format!("refs/heads/{}", self.branch), branch_at.cloned());
+        let branch = Some(branch).filter(|(_, at)| at.is_some());
+        let record = (self.record_name(), None);
+        let refs: Vec<(String, Option<Oid>)> = branch.into_iter().chain([record]).collect();
+        Ok(context.repository.delete_refs(&refs)?)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::event::{Head, Reason};
 use crate::git::{Repository, SnapshotLimits, Taken};
 use crate::id::{Oid, UnitId};
 use crate::run::{UnitWish, Wish};
-use crate::view::UnitState;
+use crate::view::{UnitState, UnitView};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -103,7 +103,8 @@ fn open(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
         Some(head) => {
             repository.add_person_worktree(&path, &branch, &tip)?;
             repair.record(context, &tip)?;
-            let told = if repository.start_merge_conflict(&path, &tip, &head)? {
+            let from = base_off_target(context, row, &tip)?;
+            let told = if repository.start_merge_conflict(&path, &tip, &head, from.as_ref())? {
                 format!("The conflict of `{unit}` with {target} is in place there.")
             } else {
                 format!("`{unit}` conflicts with {target} no more; its work is staged there.")
@@ -125,6 +126,15 @@ fn open(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
     }
     tell_how(&path, unit);
     Ok(Exit::Done)
+}
+
+/// What a unit stands on, when that has left the target: what it brings is counted from there, or it would bring that back.
+fn base_off_target(context: &Context, row: &UnitView, tip: &Oid) -> Result<Option<Oid>, Failure> {
+    let Some(base) = &row.base else {
+        return Ok(None);
+    };
+    let is_on_target = context.repository.is_ancestor(base, tip)?;
+    Ok((!is_on_target).then(|| base.clone()))
 }
 
 fn tell_how(path: &Path, unit: &UnitId) {
@@ -191,7 +201,12 @@ fn done(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
     }
     let tip = tip_of(context, &reading.view.run.target)?;
     let theirs = require_on_branch(context, &path, &branch)?;
-    let base = repository.merge_base(&theirs, &tip)?.ok_or_else(|| {
+    let row = reading.view.unit(unit).expect("a unit of the pipeline has a row");
+    let base = match base_off_target(context, row, &tip)? {
+        Some(base) if repository.is_ancestor(&base, &theirs)? => Some(base),
+        Some(_) | None => repository.merge_base(&theirs, &tip)?,
+    };
+    let base = base.ok_or_else(|| {
         Failure::new(
             Exit::Usage,
             "unrelated_history",
@@ -210,7 +225,6 @@ fn done(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
             "commit a repair, or give the unit up with `pipeline discard {unit}`"
         )));
     }
-    let row = reading.view.unit(unit).expect("a unit of the pipeline has a row");
     if let Some(head) = &row.head
         && tree == repository.tree_of(head)?
     {
@@ -328,14 +342,16 @@ fn abort(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fa
 }
 
 /// Ends a repair, if one is open, and keeps what is in it.
-fn salvage_and_close(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
-    keep(context, reading, unit)?;
+pub(super) fn salvage_and_close(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
+    let kept = keep(context, reading, unit)?;
+    kept.iter().for_each(|kept| println(kept));
     close(context, reading, unit)
 }
 
-/// Keeps by refs what was committed and what was not in a repair, if one is open. A person may have deleted the branch, or
-/// left it.
-pub(super) fn keep(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
+/// Keeps by refs what was committed and what was not in a repair, if one is open; what is to be told of it. A person may have
+/// deleted the branch, or left it.
+pub(super) fn keep(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Vec<String>, Failure> {
+    let mut told = Vec::new();
     let repository = &context.repository;
     let path = folder(context, reading, unit);
     let tip = match repair(context, reading, unit).named(context)? {
@@ -344,18 +360,18 @@ pub(super) fn keep(context: &Context, reading: &Reading, unit: &UnitId) -> Resul
     };
     if let Some(tip) = &tip {
         let kept = salvage(context, reading, unit, tip)?;
-        println(&format!("The last commit is kept as {kept}."));
+        told.push(format!("The last commit is kept as {kept}."));
     }
     let left_at = checked_out(context, &path)?;
     if let Some(head) = left_at.as_ref().filter(|head| Some(*head) != tip.as_ref()) {
         let kept = format!("refs/pipeline/salvage/{}/{unit}/checked-out", reading.run);
         repository.write_ref(&kept, head, None)?;
-        println(&format!("What was checked out there is kept as {kept}."));
+        told.push(format!("What was checked out there is kept as {kept}."));
     }
     if path.exists() && !repository.uncommitted(&path)?.is_empty() {
-        keep_files(context, reading, unit, &path, tip.or(left_at))?;
+        told.push(keep_files(context, reading, unit, &path, tip.or(left_at))?);
     }
-    Ok(())
+    Ok(told)
 }
 
 /// The commit a repair's worktree is at; `None` where it is at none, or there is no worktree.
@@ -373,7 +389,7 @@ fn keep_files(
     unit: &UnitId,
     path: &Path,
     tip: Option<Oid>,
-) -> Result<(), Failure> {
+) -> Result<String, Failure> {
     let began = || reading.view.unit(unit).and_then(|row| row.head.clone());
     let base = match tip.or_else(began) {
         Some(base) => base,
@@ -388,8 +404,7 @@ fn keep_files(
         Taken::Tree(tree) => {
             let kept = format!("refs/pipeline/salvage/{}/{unit}/files", reading.run);
             context.repository.write_ref(&kept, &tree, None)?;
-            println(&format!("What was not committed is kept as {kept}."));
-            Ok(())
+            Ok(format!("What was not committed is kept as {kept}."))
         }
         Taken::Refused(refusal) => {
             let message = format!(
@@ -404,7 +419,7 @@ fn keep_files(
 }
 
 /// Removes the worktree of a repair, and its branch unless a person has that checked out.
-pub(super) fn close(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
+fn close(context: &Context, reading: &Reading, unit: &UnitId) -> Result<(), Failure> {
     let repair = repair(context, reading, unit);
     let repository = &context.repository;
     // The worktree may be all that tells whose the branch is.
@@ -416,14 +431,17 @@ pub(super) fn close(context: &Context, reading: &Reading, unit: &UnitId) -> Resu
     if registered || repair.path.exists() {
         repository.remove_worktree(&repair.path)?;
     }
+    // A record without its branch would speak for another of the same name.
     match named {
-        Named::Own(tip) => repository.delete_ref(&format!("refs/heads/{}", repair.branch), Some(&tip))?,
-        Named::Lent(path) => println(&format!(
-            "The branch {} stays, since it is checked out in {}.",
-            repair.branch,
-            path.display()
-        )),
-        Named::Nothing | Named::Foreign => {}
+        Named::Own(tip) => repair.forget(context, Some(&tip)),
+        Named::Lent(path) => {
+            println(&format!(
+                "The branch {} stays, since it is checked out in {}.",
+                repair.branch,
+                path.display()
+            ));
+            repair.forget(context, None)
+        }
+        Named::Nothing | Named::Foreign => repair.forget(context, None),
     }
-    repair.forget(context)
 }

@@ -38,7 +38,7 @@ pub(super) fn perform(context: &Context, args: &Args) -> Result<Exit, Failure> {
     // What cannot be kept is told before anything is wished that could not be wished again.
     resolve::keep(context, &reading, &unit)?;
     let steering = write_wish(context, "retry", &reading, &unit, wish, &told)?;
-    resolve::close(context, &reading, &unit)?;
+    resolve::salvage_and_close(context, &reading, &unit)?;
     Ok(steering.tell_next())
 }
 
@@ -51,6 +51,6 @@ pub(super) fn discard(context: &Context, args: &DiscardArgs) -> Result<Exit, Fai
     let told = format!("`{unit}` is given up.");
     resolve::keep(context, &reading, &unit)?;
     let steering = write_wish(context, "discard", &reading, &unit, UnitWish::Discard, &told)?;
-    resolve::close(context, &reading, &unit)?;
+    resolve::salvage_and_close(context, &reading, &unit)?;
     Ok(steering.tell_next())
 }

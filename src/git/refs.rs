@@ -171,6 +171,22 @@ impl Repository {
         self.output(&self.update_refs(fields)).map(drop)
     }
 
+    /// Deletes refs of ours in one step, each only where it is when that is said; those that are gone already are fine.
+    ///
+    /// # Errors
+    /// When one is not ours, or not where it is said to be.
+    pub fn delete_refs(&self, refs: &[(String, Option<Oid>)]) -> Result<()> {
+        let mut fields = Vec::new();
+        for (name, at) in refs {
+            require_own(name)?;
+            if self.refs_below(name)?.iter().any(|(found, _)| found == name) {
+                let at = at.as_ref().map_or("", Oid::as_str);
+                fields.extend([format!("delete {name}"), at.to_owned()]);
+            }
+        }
+        self.output(&self.update_refs(fields)).map(drop)
+    }
+
     /// Deletes a ref of ours; one that is gone already is fine.
     ///
     /// # Errors

@@ -81,12 +81,19 @@ impl Repository {
     }
 
     /// Puts the change of `head` onto `base` into `worktree`, which becomes clean at `base` first: conflicts stand in
-    /// the files with markers and in the index with their stages; what does not conflict is staged. False when nothing
+    /// the files with markers and in the index with their stages; what does not conflict is staged. The change is what
+    /// `head` adds to `from`, where that is given, and otherwise to what it has in common with `base`. False when nothing
     /// conflicts.
     ///
     /// # Errors
     /// When the worktree has work in it, or git fails. A conflict is what is wanted.
-    pub fn start_merge_conflict(&self, worktree: &Path, base: &Oid, head: &Oid) -> Result<bool> {
+    pub fn start_merge_conflict(
+        &self,
+        worktree: &Path,
+        base: &Oid,
+        head: &Oid,
+        from: Option<&Oid>,
+    ) -> Result<bool> {
         let here = self
             .invoker()
             .line(&self.personal(worktree).args(["rev-parse", "--verify", "HEAD"]))?;
@@ -96,17 +103,28 @@ impl Repository {
                 .args(["reset", "--quiet", "--keep", base.as_str()]);
             self.output(&call)?;
         }
-        // Squashed, so that the person's commit has one parent and the message is offered to them.
-        let call = self
-            .personal(worktree)
-            .args([
-                "merge",
-                "--quiet",
-                "--squash",
-                "--no-commit",
-                "--no-rerere-autoupdate",
-            ])
-            .args(["--end-of-options", head.as_str()]);
+        let here = || self.personal(worktree);
+        let call = match from {
+            // Squashed, so that the person's commit has one parent and the message is offered to them.
+            None => here()
+                .args([
+                    "merge",
+                    "--quiet",
+                    "--squash",
+                    "--no-commit",
+                    "--no-rerere-autoupdate",
+                ])
+                .args(["--end-of-options", head.as_str()]),
+            Some(from) => {
+                let tree = format!("{head}^{{tree}}");
+                let message = "what is to be brought here";
+                let squash = here().args(["commit-tree", "-p", from.as_str(), "-m", message, tree.as_str()]);
+                let change = self.invoker().line(&squash)?;
+                here()
+                    .args(["cherry-pick", "--no-commit", "--no-rerere-autoupdate"])
+                    .args([change.as_str()])
+            }
+        };
         let output = self.invoker().run(&call)?;
         let unmerged = self.output(&self.personal(worktree).args(["ls-files", "-z", "--unmerged"]))?;
         if output.status.success() || !unmerged.is_empty() {

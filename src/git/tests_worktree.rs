@@ -203,7 +203,7 @@ fn a_conflict_is_put_in_place_with_markers_and_stages() {
     let base = repo.commit("target", &[("a.txt", "one\ntarget\nthree\n")]);
     let (git, place) = (repo.open(), repo.path("resolve"));
     git.add_person_worktree(&place, "pipeline/r/api", &base).unwrap();
-    assert!(git.start_merge_conflict(&place, &base, &head).unwrap());
+    assert!(git.start_merge_conflict(&place, &base, &head, None).unwrap());
     assert!(
         fs::read_to_string(place.join("a.txt"))
             .unwrap()
@@ -226,7 +226,7 @@ fn a_conflict_is_not_started_over_a_persons_work() {
     let (git, place) = (repo.open(), repo.path("resolve"));
     git.add_person_worktree(&place, "pipeline/r/api", &base).unwrap();
     write_in(&place, "a.txt", "mine\n");
-    assert!(git.start_merge_conflict(&place, &base, &head).is_err());
+    assert!(git.start_merge_conflict(&place, &base, &head, None).is_err());
     assert_eq!(fs::read_to_string(place.join("a.txt")).unwrap(), "mine\n");
 }
 

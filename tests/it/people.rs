@@ -331,6 +331,90 @@ fn a_repair_whose_files_cannot_be_kept_keeps_the_unit_from_being_done_afresh() {
     assert!(!folder.exists());
 }
 
+/// A run whose unit began on a commit that its person then took back, to put `other` in its place.
+fn with_base_taken_back(check: &str, author: &str, other: &str) -> World {
+    let world = World::new();
+    let wait = "touch \"$COUNT_DIR/began\"; until [ -e \"$COUNT_DIR/go\" ]; do sleep 0.02; done";
+    world.write("agents/author.sh", &format!("{wait}\n{author}\n"));
+    let text = crate::world::file("", check, ONE);
+    world.write(
+        "rfc.yaml",
+        &text.replace("checks:", "queue: {on_conflict: evict}\nchecks:"),
+    );
+    world.write("shared.txt", "one\ntwo\nthree\n");
+    world.commit("chore: plan");
+    world.write("secret.txt", "not to be published\n");
+    world.commit("wip");
+    let engine = world.start(&["run", "rfc.yaml"]);
+    world.wait_until("the author", || world.base().join("count/began").exists());
+    world.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    world.write("shared.txt", other);
+    world.commit("chore: another thing");
+    std::fs::write(world.base().join("count/go"), "").unwrap();
+    world.expect_end(engine, 5);
+    world
+}
+
+/// The repair lands, and what was taken back does not come with it.
+fn assert_lands_alone(world: &World, folder: &std::path::Path) {
+    world.git_in(folder, &["add", "-A"]);
+    world.git_in(folder, &["commit", "-qm", "by hand"]);
+    world.expect(&["resolve", "api", "--done"], 0);
+    world.expect(&["run", "rfc.yaml"], 0);
+    assert_eq!(world.unit_state("api"), "landed");
+    assert_eq!(world.git(&["log", "--format=%s", "--", "secret.txt"]), "");
+    world.expect(&["doctor", "--strict"], 0);
+}
+
+#[test]
+fn a_repair_brings_nothing_of_a_base_that_was_taken_back() {
+    let world = with_base_taken_back("! grep -qs bad api.txt", "echo bad > api.txt", "one\ntwo\n3\n");
+    assert_eq!(world.unit("api")["reason"], "checks_failed");
+    let folder = world.open_repair("api");
+    std::fs::write(folder.join("api.txt"), "good\n").unwrap();
+    assert_lands_alone(&world, &folder);
+    assert_eq!(world.read("shared.txt"), "one\ntwo\n3\n");
+}
+
+#[test]
+fn a_conflict_is_put_in_place_without_a_base_that_was_taken_back() {
+    let author = "printf 'one\\nTWO\\nthree\\n' > shared.txt";
+    let world = with_base_taken_back("true", author, "one\n2\nthree\n");
+    assert_eq!(world.unit("api")["reason"], "conflict_target");
+    let folder = world.open_repair("api");
+    assert!(!folder.join("secret.txt").exists());
+    let conflict = std::fs::read_to_string(folder.join("shared.txt")).unwrap();
+    assert!(
+        conflict.contains("<<<<<<<") && conflict.contains("TWO"),
+        "{conflict}"
+    );
+    std::fs::write(folder.join("shared.txt"), "one\nTWO 2\nthree\n").unwrap();
+    assert_lands_alone(&world, &folder);
+}
+
+#[test]
+fn a_target_that_loses_what_an_earlier_run_landed_stops_a_run_that_has_nothing_of_it() {
+    let world = World::new();
+    world.file("", ONE);
+    world.commit("chore: plan");
+    world.expect(&["run", "rfc.yaml"], 0);
+    world.write(
+        "agents/author.sh",
+        "touch \"$COUNT_DIR/began\"; until [ -e \"$COUNT_DIR/go\" ]; do sleep 0.02; done; echo x > x.txt\n",
+    );
+    world.file("", "  x: {title: 'feat: x', prompt: do it, tier: trivial}\n");
+    world.commit("chore: another plan");
+    let engine = world.start(&["run", "rfc.yaml"]);
+    world.wait_until("the author", || world.base().join("count/began").exists());
+    world.git(&["branch", "kept"]);
+    world.git(&["reset", "-q", "--hard", "HEAD~2"]);
+    std::fs::write(world.base().join("count/go"), "").unwrap();
+    let said = world.expect_end(engine, 10);
+    assert!((said.out + &said.err).contains("what an earlier run landed"));
+    world.git(&["reset", "-q", "--hard", "kept"]);
+    world.expect(&["run", "rfc.yaml"], 0);
+}
+
 #[test]
 fn only_an_evicted_unit_is_opened_for_repair() {
     let world = World::new();
