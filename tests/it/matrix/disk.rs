@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::{
     Row, assert_landed_once, assert_nothing_left, flat, let_go, row, start_and_wait, with_waiting_author,
@@ -56,12 +57,18 @@ fn on_a_small_disk(row: Row, test: &str, prove: impl FnOnce(&SmallDisk)) {
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
+    /// Once nobody writes there: what a killed engine had started may still be putting down how it ended.
     fn remount(&self, option: &str) {
-        let status = Command::new("mount")
-            .args(["-o", &format!("remount,{option}")])
-            .arg(&self.0)
-            .status();
-        assert!(status.unwrap().success(), "remount,{option}");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mount = || {
+            let mut mount = Command::new("mount");
+            mount.args(["-o", &format!("remount,{option}")]).arg(&self.0);
+            mount.status().unwrap().success()
+        };
+        while !mount() {
+            assert!(Instant::now() < deadline, "remount,{option}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn fill(&self) {
