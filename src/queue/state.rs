@@ -395,6 +395,16 @@ impl State {
         &self.landed
     }
 
+    /// What the target contains unless landed work is gone: the last landing, which stands on those before it; before the
+    /// first, what earlier runs landed of the units that are `kept`.
+    pub fn last_landing_or<'a>(
+        &'a self,
+        kept: impl Iterator<Item = &'a Oid>,
+    ) -> impl Iterator<Item = &'a Oid> {
+        let last = self.landed.last().map(|landed| &landed.to);
+        last.into_iter().chain(kept.take_while(move |_| last.is_none()))
+    }
+
     /// Every unit that has a candidate that counts, with the commit it became.
     pub fn candidate_commits(&self) -> impl Iterator<Item = (UnitId, Oid)> {
         let members = self.chain.iter().flat_map(|built| &built.candidate.units);

@@ -445,9 +445,8 @@ impl State {
     /// Commits that the target contains unless landed work is gone: the last landing, which stands on those before it; before
     /// the first, what earlier runs landed of units that were kept.
     pub fn landed_work(&self) -> impl Iterator<Item = &Oid> {
-        let last = self.queue.landed().last().map(|landed| &landed.to);
         let kept = self.units.values().filter_map(unit::State::landed);
-        last.into_iter().chain(kept.take_while(move |_| last.is_none()))
+        self.queue.last_landing_or(kept)
     }
 
     /// Passing evidence about a commit or its tree under these checks that may be used again: made in this environment, and

@@ -146,9 +146,8 @@ impl View {
     /// Commits that the branch it landed on contains unless landed work is gone: the last landing, which stands on those
     /// before it; before the first, what earlier runs landed of units that were kept.
     pub fn landed_work(&self) -> impl Iterator<Item = &Oid> {
-        let last = self.queue.landed().last().map(|landed| &landed.to);
         let kept = self.units.iter().filter_map(|unit| unit.landed_as.as_ref());
-        last.into_iter().chain(kept.take_while(move |_| last.is_none()))
+        self.queue.last_landing_or(kept)
     }
 
     /// Whether a landing was begun and is not known to be over, its checkout included.
