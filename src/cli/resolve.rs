@@ -104,7 +104,7 @@ fn open(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
             repository.add_person_worktree(&path, &branch, &tip)?;
             repair.record(context, &tip)?;
             let from = base_off_target(context, row, &tip)?;
-            let told = if repository.start_merge_conflict(&path, &tip, &head, from.as_ref())? {
+            let told = if repository.start_merge_conflict(&path, &tip, &head, from)? {
                 format!("The conflict of `{unit}` with {target} is in place there.")
             } else {
                 format!("`{unit}` conflicts with {target} no more; its work is staged there.")
@@ -128,13 +128,11 @@ fn open(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
     Ok(Exit::Done)
 }
 
-/// What a unit stands on, when that has left the target: what it brings is counted from there, or it would bring that back.
-fn base_off_target(context: &Context, row: &UnitView, tip: &Oid) -> Result<Option<Oid>, Failure> {
-    let Some(base) = &row.base else {
-        return Ok(None);
-    };
-    let is_on_target = context.repository.is_ancestor(base, tip)?;
-    Ok((!is_on_target).then(|| base.clone()))
+/// What a unit stands on, when that has left the target.
+fn base_off_target<'a>(context: &Context, row: &'a UnitView, tip: &Oid) -> Result<Option<&'a Oid>, Failure> {
+    let base = row.base.as_ref();
+    let counted = base.map(|base| context.repository.counted_from(base, tip));
+    Ok(counted.transpose()?.flatten())
 }
 
 fn tell_how(path: &Path, unit: &UnitId) {
@@ -203,7 +201,7 @@ fn done(context: &Context, reading: &Reading, unit: &UnitId) -> Result<Exit, Fai
     let theirs = require_on_branch(context, &path, &branch)?;
     let row = reading.view.unit(unit).expect("a unit of the pipeline has a row");
     let base = match base_off_target(context, row, &tip)? {
-        Some(base) if repository.is_ancestor(&base, &theirs)? => Some(base),
+        Some(base) if repository.is_ancestor(base, &theirs)? => Some(base.clone()),
         Some(_) | None => repository.merge_base(&theirs, &tip)?,
     };
     let base = base.ok_or_else(|| {

@@ -21,7 +21,7 @@ impl Repository {
     /// # Errors
     /// When git fails.
     pub fn conflicted(&self, onto: &Oid, unit: &IntegrateUnit) -> Result<Conflicted> {
-        let counted_from = self.counted_from(unit, onto)?;
+        let counted_from = self.counted_from(&unit.base, onto)?;
         Ok(match self.merge_by_git(onto, onto, &unit.head, counted_from)? {
             Merged::Clean(tree) => Conflicted {
                 tree,

@@ -91,8 +91,8 @@ impl Repository {
         };
         let done = match strategy {
             Strategy::Rebase => work.replay(message)?,
-            Strategy::Squash => work.one_commit(self.counted_from(unit, base)?, &[base], message)?,
-            Strategy::Merge => match self.counted_from(unit, base)? {
+            Strategy::Squash => work.one_commit(self.counted_from(&unit.base, base)?, &[base], message)?,
+            Strategy::Merge => match self.counted_from(&unit.base, base)? {
                 None => work.one_commit(None, &[base, &unit.head], message)?,
                 // As a parent, the head would bring all it stands on, which nobody reviewed as a part of it.
                 counted_from => work.one_commit(counted_from, &[base], message)?,
@@ -104,11 +104,14 @@ impl Repository {
         Ok(done)
     }
 
-    /// The commit from which a unit's changes are counted when they become one change on `onto`, if git is to be told.
-    /// Where the unit's base is on the line, git finds the better base itself; where it is not, only what the unit adds
-    /// to it is meant.
-    pub(super) fn counted_from<'a>(&self, unit: &'a IntegrateUnit, onto: &Oid) -> Result<Option<&'a Oid>> {
-        Ok((!self.is_ancestor(&unit.base, onto)?).then_some(&unit.base))
+    /// The commit from which the changes of a unit with this base are counted when they become one change on `onto`, if
+    /// git is to be told. Where the base is on the line, git finds the better one itself; where it is not, only what the
+    /// unit adds to it is meant, or it would bring back what was taken from the line.
+    ///
+    /// # Errors
+    /// When one of them is no commit.
+    pub fn counted_from<'a>(&self, base: &'a Oid, onto: &Oid) -> Result<Option<&'a Oid>> {
+        Ok((!self.is_ancestor(base, onto)?).then_some(base))
     }
 }
 

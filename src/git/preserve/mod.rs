@@ -190,7 +190,7 @@ impl Comparison<'_> {
             return Ok(Some(Vec::new()));
         }
         let counted_from = match parents {
-            [_] => self.repository.counted_from(unit, self.onto)?.cloned(),
+            [_] => self.repository.counted_from(&unit.base, self.onto)?.cloned(),
             _ => None,
         };
         let from = match counted_from {
