@@ -20,14 +20,21 @@ pub(super) struct Brought {
 /// The branch that was brought as this unit and that no run has, for the run or the pipeline that a person chose, or else for
 /// that of the latest run, or else for any.
 fn find(context: &Context, run: Option<&str>, unit: &str) -> Result<Option<Brought>, Failure> {
-    let chosen = chosen_run(context, run)?;
-    let is_in_chosen = chosen.as_ref().is_some_and(|reading| reading.unit(unit).is_ok());
-    let Some(id) = unit.parse::<UnitId>().ok().filter(|_| !is_in_chosen) else {
+    let Ok(id) = unit.parse::<UnitId>() else {
         return Ok(None);
     };
+    let pipelines = added::pipelines_with(context, &id)?;
+    // Most units were not brought: for them no journal is read.
+    if pipelines.is_empty() {
+        return Ok(None);
+    }
+    let chosen = chosen_run(context, run)?;
+    if chosen.as_ref().is_some_and(|reading| reading.unit(unit).is_ok()) {
+        return Ok(None);
+    }
     let of_run = chosen.map(|reading| reading.frozen.pipeline.name);
     let mut found = Vec::new();
-    for pipeline in added::pipelines_with(context, &id)? {
+    for pipeline in pipelines {
         let is_meant = run.is_none_or(|run| run == pipeline || of_run.as_ref() == Some(&pipeline));
         let latest = chosen_run(context, Some(&pipeline))?;
         let has_it = latest.as_ref().is_some_and(|latest| latest.unit(unit).is_ok());
