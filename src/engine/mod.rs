@@ -245,6 +245,9 @@ impl Engine {
     }
 
     async fn landing_below(&self) -> Result<Option<Oid>, EngineError> {
+        if !self.state.queue().landed().is_empty() {
+            return Ok(None);
+        }
         let start = self.state.start().expect("a run that was taken up has started");
         let (repository, base) = (self.tools.repository.clone(), start.base.clone());
         Ok(dispatch::blocking(move || records::newest_landing(&repository, &base)).await??)
