@@ -2,6 +2,19 @@
 
 use super::*;
 
+/// A unit whose author has handed in a head.
+fn implemented() -> Script {
+    let mut script = Script::new();
+    script.begin();
+    script.attempt(
+        "lexer",
+        job("implement", StageKind::Implement),
+        1,
+        work('a', Vec::new()),
+    );
+    script
+}
+
 fn ending(script: &mut Script, id: &str, how: &str) {
     let cancelled = UnitEvent::UnitEvicted {
         reason: Reason::Cancelled,
@@ -19,14 +32,7 @@ fn ending(script: &mut Script, id: &str, how: &str) {
 #[test]
 fn what_ends_after_its_unit_was_taken_back_costs_what_it_cost_and_says_nothing() {
     for how in ["retried", "discarded", "cancelled", "evicted"] {
-        let mut script = Script::new();
-        script.begin();
-        script.attempt(
-            "lexer",
-            job("implement", StageKind::Implement),
-            1,
-            work('a', Vec::new()),
-        );
+        let mut script = implemented();
         let reviewing = script.start("lexer", job("review", StageKind::Review), 1, 1);
         let fixing = script.start("lexer", job("fix", StageKind::Fix), 1, 1);
         let checking = script.start("lexer", Job::Checks, 1, 1);
@@ -94,14 +100,7 @@ fn what_is_begun_after_a_retry_is_not_taken_for_what_ended_late() {
 #[test]
 fn who_judges_a_head_that_is_no_more_says_nothing_of_the_new_one() {
     for (head, findings) in [('b', 0), ('a', 1)] {
-        let mut script = Script::new();
-        script.begin();
-        script.attempt(
-            "lexer",
-            job("implement", StageKind::Implement),
-            1,
-            work('a', Vec::new()),
-        );
+        let mut script = implemented();
         let reviewing = script.start("lexer", job("review", StageKind::Review), 1, 1);
         // A fix may leave the tree as it is: then the judges go on.
         script.attempt("lexer", job("fix", StageKind::Fix), 1, work(head, Vec::new()));
